@@ -1,0 +1,1 @@
+"""Whom we drive: one module per coding agent."""

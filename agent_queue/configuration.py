@@ -1,0 +1,14 @@
+"""Where the configuration is, and how it is loaded with the sections of every frontend that we know."""
+
+import os
+from pathlib import Path
+
+from bots import registry
+from orchestrator.settings import Settings, load
+
+DEFAULT_PATH = Path("~/.agent-queue/config.yaml")
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Load the configuration (the default one for None); ConfigError tells all faults at once."""
+    return load((path or DEFAULT_PATH).expanduser(), env=os.environ, frontends=registry.settings_models())

@@ -1,0 +1,222 @@
+"""The daemon: wires everything, runs the frontends and the cycle side by side, and ends cleanly."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from apscheduler.job import Job
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from pydantic import BaseModel
+
+import agent_queue
+from adapters import factory
+from agent_queue.configuration import load_settings
+from agent_queue.frontends import Connection
+from agent_queue.logs import configure as configure_logs
+from bots import registry
+from bots.gateway import Gateway
+from orchestrator.delivery.relay import Relay
+from orchestrator.errors import UserError
+from orchestrator.orchestrator import Orchestrator
+from orchestrator.redaction import Redactor
+from orchestrator.settings import Settings
+from orchestrator.store.database import Signal
+from orchestrator.store.outbox import key_of
+from orchestrator.transport import Frontend, Post
+
+log = structlog.get_logger(__name__)
+
+
+class AlreadyRunning(UserError):
+    """Another daemon uses the same data folder."""
+
+
+@contextlib.contextmanager
+def sole_user(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder's lock, or raise AlreadyRunning. The system frees it however we end."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data_dir / "daemon.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise AlreadyRunning(
+                f"a daemon (process {lock.read().strip() or 'unknown'}) already uses {data_dir}; "
+                "stop it first, or give this one another data_dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+class Daemon:
+    """One run of the daemon, from a loaded configuration to a clean end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.restart_requested = False
+        self._ending = asyncio.Event()
+        self._connections: list[Connection] = []
+        self._cycle_job: Job | None = None
+        self._cycle_due = False
+        self._cycling = False
+
+    def request_restart(self) -> None:
+        """End, and begin again."""
+        self.restart_requested = True
+        self._ending.set()
+
+    def request_stop(self) -> None:
+        """End."""
+        self._ending.set()
+
+    async def run(self) -> bool:
+        """Run until a signal or a restart; returns whether a restart was asked for."""
+        names = self.settings.frontends
+        self.settings.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.orchestrator = Orchestrator(
+            self.settings,
+            homes={name: registry.home(name, section) for name, section in names.items()},
+            supervisor=[sys.executable, "-m", "agent_queue.supervise"],
+            check_agent=factory.check,
+            version=agent_queue.__version__,
+            request_restart=self.request_restart,
+            frontends=lambda: {c.frontend.name: c.state for c in self._connections},
+        )
+        await self.orchestrator.initialize()
+        self.gateway = Gateway(self.orchestrator.services)
+        self._connections = [self._connection(name, section) for name, section in names.items()]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
+        try:
+            async with self._running():
+                await self._ending.wait()
+        finally:
+            await self.orchestrator.shutdown()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+        return self.restart_requested
+
+    def _connection(self, name: str, section: BaseModel) -> Connection:
+        frontend: Frontend = registry.create(
+            name, section, database=self.orchestrator.database, data_dir=Path(self.settings.data_dir)
+        )
+        relay = Relay(self.orchestrator.database, frontend, clock=time.time)
+        return Connection(frontend, relay, self.gateway, report=self._report)
+
+    async def _report(self, name: str, words: str) -> None:
+        """Tell the people on the other frontends what has become of one."""
+        async with self.orchestrator.database.transaction() as tx:
+            post = Post(text=f"🔌 {name} {words}.")
+            await self.orchestrator.speaker.notify(
+                tx, post, None, key=key_of("frontend", name, words, time.time())
+            )
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        """Frontends, gateway, relays and the cycle; taken down in the order that loses nothing."""
+        intake = asyncio.create_task(self.gateway.run(), name="gateway")
+        links = [asyncio.create_task(c.run(), name=f"frontend {c.frontend.name}") for c in self._connections]
+        relays = [
+            asyncio.create_task(c.relay.run(), name=f"relay {c.frontend.name}") for c in self._connections
+        ]
+        starter = asyncio.create_task(self._start_cycle(), name="starter")
+        scheduler = AsyncIOScheduler(timezone="UTC")
+        self._scheduler = scheduler
+        watch = [intake, *relays, starter]
+        for task in watch:
+            task.add_done_callback(self._died)
+        log.info("daemon.started", version=agent_queue.__version__, pid=os.getpid())
+        try:
+            yield
+        finally:
+            log.info("daemon.ending", restart=self.restart_requested)
+            for task in watch:
+                task.remove_done_callback(self._died)
+            await _cancel(intake)
+            flush = self.settings.delivery.flush_seconds
+            await asyncio.gather(*(c.relay.flush(flush) for c in self._connections if c.state == "connected"))
+            await _cancel(*links, *relays)
+            await asyncio.gather(*(c.frontend.close() for c in self._connections))
+            await _cancel(starter)
+            if scheduler.running:
+                scheduler.shutdown(wait=False)
+
+    def _died(self, task: asyncio.Task[None]) -> None:
+        """A part that must run for ever has ended: end as a whole, so that a supervisor starts us anew."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("daemon.part_died", part=task.get_name(), exc_info=fault)
+            self._ending.set()
+
+    async def _start_cycle(self) -> None:
+        """Run the cycle from the moment that every frontend is ready or has failed once; wake it when due."""
+        await asyncio.gather(*(c.attempted.wait() for c in self._connections))
+        self._cycle_job = self._scheduler.add_job(
+            self._cycle,
+            "interval",
+            seconds=self.settings.cycle_seconds,
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+            id="cycle",
+        )
+        self.orchestrator.database.on(Signal.WORK, self._wake_cycle)
+        self._scheduler.start()
+
+    async def _cycle(self) -> None:
+        """The scheduled job: one cycle, and another for what has come meanwhile."""
+        self._cycling = self._cycle_due = True
+        try:
+            while self._cycle_due:
+                self._cycle_due = False
+                await self.orchestrator.run_one_cycle()
+        finally:
+            self._cycling = False
+
+    def _wake_cycle(self) -> None:
+        """There is something to do: run the job now instead of at its next time."""
+        self._cycle_due = True
+        if not self._cycling and self._cycle_job is not None:
+            self._cycle_job.modify(next_run_time=datetime.now(UTC))
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(config_path: Path | None) -> int:
+    """Run the daemon as users do; returns the exit code, or never, where a restart replaces the process."""
+    settings = load_settings(config_path)
+    configure_logs(settings.log_level, Redactor(settings).redact)
+
+    async def serve() -> bool:
+        return await Daemon(settings).run()
+
+    with sole_user(Path(settings.data_dir)):
+        restart = asyncio.run(serve())
+    if restart:
+        log.info("daemon.restarting")
+        restart_process()
+    return 0
+
+
+def restart_process() -> None:
+    """Replace this process by a new one of the same command line; the process id stays."""
+    program = shutil.which(sys.argv[0]) or str(Path(sys.argv[0]).absolute())
+    if program.endswith(".py"):
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - ourselves, without a shell
+    os.execv(program, sys.argv)  # noqa: S606 - ourselves, without a shell

@@ -1,0 +1,184 @@
+"""The first minute: a repository, a project, an agent and a task, from the first key to a merged branch.
+
+In a terminal it opens the chat with the first command ready to be sent; elsewhere it plays the same minute
+in plain lines. Nothing outside the demo's folder is touched, and no token or key is needed.
+"""
+
+import asyncio
+import contextlib
+import getpass
+import shutil
+import socket as sockets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent_queue import programs
+from bots.terminal.client import ChatClient
+from orchestrator.errors import UserError
+from orchestrator.sockets import short_path
+
+FIRST_LINE = "task add greeter Greet in French"
+_HINT = "Press Enter to queue the first task; its thread opens beside. Then approve it there."
+_START_SECONDS = 30.0
+_PLAY_SECONDS = 60.0
+
+_GREETER = '''"""Greets people in their language."""
+
+GREETINGS = {
+    "english": "Hello",
+}
+
+
+def greet(name: str, language: str = "english") -> str:
+    """Return the greeting of *name*."""
+    return f"{GREETINGS[language]}, {name}!"
+'''
+
+_TEST = '''"""Every language has a greeting that names the person."""
+
+import unittest
+
+from greeter import GREETINGS, greet
+
+
+class Greetings(unittest.TestCase):
+    def test_each_names_the_person(self) -> None:
+        for language in GREETINGS:
+            self.assertIn("Ada", greet("Ada", language))
+
+
+if __name__ == "__main__":
+    unittest.main()
+'''
+
+
+def run(folder: Path, *, plain: bool) -> int:
+    """Make the demo in *folder* where it is not there, run its daemon, and open it; returns the exit code."""
+    folder = folder.absolute()
+    make(folder)
+    config = folder / "config.yaml"
+    with _daemon(config, folder / "daemon.log"):
+        socket = programs.socket_of(config)
+        asyncio.run(_prepare(socket, folder))
+        if plain:
+            return asyncio.run(_play(socket, folder))
+        from bots.terminal.app import run_chat
+
+        return run_chat(socket, prefill=FIRST_LINE, hint=_HINT)
+
+
+def make(folder: Path) -> None:
+    """Create the demo's repository and configuration, where they are not there yet."""
+    if shutil.which("git") is None:
+        raise UserError("the demo needs git; install it and try again")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (folder / "greeter.git").exists():
+        _make_repository(folder)
+    config = folder / "config.yaml"
+    if not config.exists():
+        user = getpass.getuser()
+        config.write_text(
+            "# The demo's configuration. A real one: config/example.yaml.\n"
+            f"data_dir: {folder / 'data'}\n"
+            "people:\n"
+            f"  {user}:\n"
+            "    role: admin\n"
+            f"    accounts: ['terminal:{user}']\n"
+        )
+
+
+def _make_repository(folder: Path) -> None:
+    """A bare repository with one commit, as a forge would have it."""
+    seed, bare = folder / "seed", folder / "greeter.git"
+    shutil.rmtree(seed, ignore_errors=True)
+    seed.mkdir()
+    (seed / "greeter.py").write_text(_GREETER)
+    (seed / "test_greeter.py").write_text(_TEST)
+    who = ("-c", "user.name=The demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false")
+    for words in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "."),
+        (*who, "commit", "--quiet", "--message=A greeter that speaks English"),
+    ):
+        _git(seed, *words)
+    _git(folder, "clone", "--quiet", "--bare", str(seed), str(bare))
+    shutil.rmtree(seed)
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"git {words[0]} failed in {folder}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _daemon(config: Path, log: Path) -> Iterator[None]:
+    """Run the daemon beside us, and end it by its pid on every way out."""
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agent_queue", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    try:
+        _await_socket(process, short_path(programs.socket_of(config)), log)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_socket(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            raise UserError(f"the demo's daemon did not start; {log} ends with:\n{tail}")
+        with sockets.socket(sockets.AF_UNIX) as probe:
+            try:
+                probe.connect(str(socket))
+                return
+            except OSError:
+                time.sleep(0.05)
+    raise UserError(f"the demo's daemon did not open {socket} in {_START_SECONDS:g} s; see {log}")
+
+
+async def _prepare(socket: Path, folder: Path) -> None:
+    """Say, as the first person would, what makes a project; what is there already stays."""
+    python = sys.executable
+    async with ChatClient(socket, quiet=True) as client:
+        projects = await client.do("project list")
+        if any(item["id"] == "greeter" for item in projects.data["items"]):
+            return
+        for line in (
+            f"repo add greeter clone {folder / 'greeter.git'}",
+            f"agent add demo-agent command -- {python} -m agent_queue.demo_agent",
+            f'project add greeter repo:greeter test:"{python} -m unittest -q"',
+            "project bind greeter channel:greeter",
+        ):
+            answer = await client.do(line)
+            if answer.verdict != "ok":
+                raise UserError(f"the demo could not be set up: {line}: {answer.text}")
+
+
+async def _play(socket: Path, folder: Path) -> int:
+    """The same minute in plain lines, to the merged branch."""
+
+    def show(text: str) -> None:
+        print(text, flush=True)  # noqa: T201 - this is the program's output
+
+    async with asyncio.timeout(_PLAY_SECONDS), ChatClient(socket, back=0) as client:
+        await programs.play(client, "greeter", FIRST_LINE, show)
+    show("\nThe branch is merged:\n")
+    show(_git(folder / "greeter.git", "log", "--oneline", "--graph", "main"))
+    return 0

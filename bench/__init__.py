@@ -1,0 +1,1 @@
+"""Measurements: ratios and CPU time in one run, on whatever machine this is."""

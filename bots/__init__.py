@@ -1,0 +1,1 @@
+"""Who talks to us: the gateway and one folder per chat frontend."""

@@ -1,0 +1,281 @@
+"""The gateway: from a stored event of any frontend to a person, a command, and its answer, in one commit."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from orchestrator.commands.general import pairing_code
+from orchestrator.commands.completion import complete
+from orchestrator.commands.context import Answer, Context, Deferred, Services
+from orchestrator.commands.parser import Invocation, parse
+from orchestrator.commands.registry import Command
+from orchestrator.commands.tasks import say
+from orchestrator.delivery.posts import inbound_from_json, inbound_to_json
+from orchestrator.errors import Conflict, Forbidden, UserError
+from orchestrator.projects import Person, Role
+from orchestrator.store import inbox, outbox, people, projects, tasks
+from orchestrator.store.database import Row, Signal, Tx
+from orchestrator.store.outbox import key_of
+from orchestrator.transport import Action, Inbound, InboundKind, Post, Tone, Verdict
+
+log = structlog.get_logger(__name__)
+
+_WORDS_LOOKED_UP = 50
+
+
+class Gateway:
+    """Takes events in (`Intake`), and handles each once, in order per thread."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._db = services.database
+        self._speaker = services.lifecycle.speaker
+        self._awake = asyncio.Event()
+        self._lanes: dict[str, asyncio.Queue[Row]] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._db.on(Signal.INBOX, self._awake.set)
+
+    # -- Intake
+
+    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
+        """Store *event* and the watermark with it; False where it was known."""
+        lane = f"{event.place.transport}:{event.place.channel}:{event.root or ''}"
+        async with self._db.transaction() as tx:
+            transport = event.place.transport
+            data = inbound_to_json(event)
+            stored = await inbox.accept(tx, transport, event.event_id, lane, data, self._now())
+            if watermark is not None:
+                await inbox.set_watermark(tx, transport, *watermark)
+        return stored
+
+    async def watermark(self, transport: str, scope: str) -> str | None:
+        """The stored watermark."""
+        async with self._db.read() as tx:
+            return await inbox.get_watermark(tx, transport, scope)
+
+    async def complete(self, event: Inbound) -> Sequence[str]:
+        """Completions of the last word of the unfinished line in *event*."""
+        async with self._db.read() as tx:
+            person = await people.of_account(tx, event.place.transport, event.account)
+            implied = await self._implied(tx, event)
+            role = person.role if person else Role.NONE
+            found = complete(self._services.registry, event.text, role=role, implied=implied)
+            words = list(found.words)
+            if found.kind == "task":
+                words += await tasks.by_prefix(tx, found.prefix)
+            elif found.kind is not None:
+                words += await projects.ids(tx, found.kind, found.prefix)
+        return [event.text[: found.start] + word for word in words]
+
+    # -- handling
+
+    async def run(self) -> None:
+        """Handle events until cancelled; what is unhandled then is handled at the next start."""
+        seen = 0
+        try:
+            while True:
+                self._awake.clear()
+                async with self._db.read() as tx:
+                    rows = await inbox.pending(tx, seen)
+                for row in rows:
+                    seen = max(seen, row["id"])
+                    self._hand_on(row)
+                if not rows:
+                    await self._awake.wait()
+        finally:
+            workers = list(self._workers.values())
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    def _hand_on(self, row: Row) -> None:
+        lane = row["lane"]
+        self._lanes.setdefault(lane, asyncio.Queue()).put_nowait(row)
+        if lane not in self._workers:
+            self._workers[lane] = asyncio.create_task(self._work(lane), name=f"gateway {lane}")
+
+    async def _work(self, lane: str) -> None:
+        """Handle what is queued in one lane."""
+        queue = self._lanes[lane]
+        try:
+            while not queue.empty():
+                row = queue.get_nowait()
+                try:
+                    await self._handle(row)
+                except Exception:
+                    log.exception("gateway.failed", inbox=row["id"])
+        finally:
+            self._workers.pop(lane, None)
+            if queue.empty():
+                self._lanes.pop(lane, None)
+
+    async def _handle(self, row: Row) -> None:
+        """Handle one event: its effects, its answer and its mark are one commit."""
+        event = inbound_from_json(row["event"])
+        try:
+            async with self._db.transaction() as tx:
+                answer = await self._answer(tx, event)
+                if not isinstance(answer, Deferred):
+                    await self._finish(tx, row, event, answer)
+                    return
+            post = await answer.answer()
+        except UserError as refusal:
+            post = Post(text=f"🚫 {refusal}", verdict=Verdict.REFUSED)
+        except Exception:
+            fault = secrets.token_hex(4)
+            log.exception("command.failed", fault=fault, line=event.text[:200])
+            text = f"💥 That failed inside agent-queue. The log has it under {fault}; nothing was changed."
+            post = Post(text=text, verdict=Verdict.FAILED, data={"fault": fault})
+        async with self._db.transaction() as tx:
+            if post.verdict is Verdict.REFUSED:
+                await self._audit(tx, event, Verdict.REFUSED, post.text)
+            await self._finish(tx, row, event, post)
+
+    async def _finish(self, tx: Tx, row: Row, event: Inbound, post: Post | None) -> None:
+        if not await inbox.done(tx, row["id"]):
+            raise Conflict(f"event {event.event_id} was handled by another")
+        if post is not None:
+            full = replace(post, reply_to=event.event_id, verdict=post.verdict or Verdict.OK)
+            key = key_of("reply", event.place.transport, event.event_id)
+            await self._speaker.reply(tx, event.place, event.root, full, key=key)
+
+    async def _answer(self, tx: Tx, event: Inbound) -> Answer | None:
+        person = await people.of_account(tx, event.place.transport, event.account)
+        if person is None:
+            return await self._stranger(tx, event) if event.addressed else None
+        implied = await self._implied(tx, event)
+        if event.kind is InboundKind.ACTION:
+            return await self._press(tx, event, person, implied)
+        line = event.text.strip()
+        task_id = implied.get("task")
+        if task_id is not None and not self._is_command(line):
+            task = await tasks.get(tx, task_id)
+            return await say(self._context(tx, event, person, line, implied), task, line)
+        if not event.addressed:
+            return None
+        return await self._command(tx, event, person, line, implied)
+
+    def _is_command(self, line: str) -> bool:
+        """Whether words in a task's thread are a command: by sigil, or by a command's unambiguous words.
+
+        A command of two words (`task approve`) is one wherever it stands; a single word (`why`) only alone,
+        so that "restart the server when you are done" reaches the agent.
+        """
+        words = line.split()
+        if not words:
+            return False
+        if words[0].lower() in ("/aq", "!aq", "aq"):
+            return True
+        found = self._services.registry.match([word.lower() for word in words])
+        return found is not None and (found[1] > 1 or len(words) == 1)
+
+    async def _implied(self, tx: Tx, event: Inbound) -> dict[str, str]:
+        """The task and project that the thread and channel stand for."""
+        implied: dict[str, str] = {}
+        place = event.place
+        task_id = None
+        if event.root:
+            task_id = await outbox.task_of(tx, place.transport, place.channel, event.root)
+        if task_id is not None:
+            implied["task"] = task_id
+            implied["project"] = (await tasks.get(tx, task_id)).project_id
+        else:
+            project_id = await projects.of_channel(tx, place.transport, place.channel)
+            if project_id is not None:
+                implied["project"] = project_id
+        return implied
+
+    def _context(self, tx: Tx, event: Inbound, person: Person, line: str, implied: dict[str, str]) -> Context:
+        return Context(
+            tx=tx,
+            services=self._services,
+            person=person,
+            event=event,
+            line=line,
+            project_id=implied.get("project"),
+            task_id=implied.get("task"),
+        )
+
+    async def _command(
+        self, tx: Tx, event: Inbound, person: Person, line: str, implied: dict[str, str]
+    ) -> Answer:
+        known = await self._known(tx, line) if implied else set()
+        invocation = parse(
+            self._services.registry, line, implied=implied, known=lambda kind, word: (kind, word) in known
+        )
+        command = invocation.command
+        ctx = self._context(tx, event, person, line, implied)
+        ctx.require(command.role, f"`{command.path}`")
+        if command.confirm and not invocation.confirmed:
+            return self._confirmation(command, invocation)
+        answer: Answer = await command.handler(ctx, invocation.arguments)
+        if command.role > Role.VIEWER:
+            await self._audit(tx, replace(event, text=line), Verdict.OK, "", person)
+        return answer
+
+    async def _known(self, tx: Tx, line: str) -> set[tuple[str, str]]:
+        """Which words of the first line are tasks or projects."""
+        words = line.split("\n", 1)[0].split()[:_WORDS_LOOKED_UP]
+        found = {("task", word) for word in await tasks.known(tx, words)}
+        return found | {("project", word) for word in await projects.known(tx, "project", words)}
+
+    async def _press(self, tx: Tx, event: Inbound, person: Person, implied: dict[str, str]) -> Answer:
+        """Run a button's stored command line; the first that changes something settles its card."""
+        row = await outbox.find_action(tx, event.action)
+        if row is None:
+            raise Conflict("this button is no longer known; type the command instead")
+        if row["settled_by"]:
+            raise Conflict(f"this was settled by {row['settled_by']} already")
+        if person.role < row["role"]:
+            needed = Role(row["role"]).name.lower()
+            raise Forbidden(f"{person.id} may not press {row['label']!r}: it needs the role {needed}")
+        answer = await self._command(tx, event, person, row["line"], implied)
+        if row["role"] > Role.VIEWER and not (isinstance(answer, Post) and answer.verdict):
+            await outbox.settle_card(tx, row["card"], person.id)
+            await self._speaker.settle(tx, row["card"], row["task_id"], f"{row['label']}: {person.id}")
+        return answer
+
+    async def _stranger(self, tx: Tx, event: Inbound) -> Post:
+        """Somebody without any right is told how an admin can let them in, and nothing else."""
+        valid = self._services.settings.pairing.valid_minutes * 60
+        code, new = await people.pairing_code(
+            tx, event.place.transport, event.account, event.name, pairing_code(), self._now(), valid
+        )
+        if new:
+            await self._audit(tx, event, Verdict.REFUSED, f"unknown; pairing code {code} given")
+        text = (
+            f"🚫 I do not know you ({event.place.transport}:{event.account}), so I can do nothing for you. "
+            f"An admin can let you in with `pair {code} {_name(event)}`, within "
+            f"{self._services.settings.pairing.valid_minutes:g} minutes."
+        )
+        return Post(text=text, verdict=Verdict.REFUSED, data={"pairing_code": code})
+
+    async def _audit(
+        self, tx: Tx, event: Inbound, verdict: Verdict, detail: str, person: Person | None = None
+    ) -> None:
+        if person is None:
+            person = await people.of_account(tx, event.place.transport, event.account)
+        who = person.id if person else f"{event.place.transport}:{event.account}"
+        what = event.text or f"button {event.action}"
+        await people.record(tx, self._now(), who, what, verdict, detail)
+
+    def _confirmation(self, command: Command, invocation: Invocation) -> Post:
+        """Ask before something that cannot be taken back."""
+        line = self._services.registry.to_line(command.path, invocation.arguments, confirmed=True)
+        return Post(
+            text=f"❓ `{command.path}`: {command.summary} Sure? Say `{line}`.",
+            actions=(Action(label=f"Yes, {command.path}", line=line, role=command.role, style=Tone.BAD),),
+            verdict=Verdict.REFUSED,
+            data={"confirm": line},
+        )
+
+    def _now(self) -> float:
+        return self._services.lifecycle.clock()
+
+
+def _name(event: Inbound) -> str:
+    kept = "".join(c for c in event.name.lower() if c.isascii() and (c.isalnum() or c in "-_."))
+    return kept or "their-name"

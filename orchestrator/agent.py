@@ -1,0 +1,220 @@
+"""The agent seam: what an adapter must do, and the events it tells.
+
+Imports the standard library only, because the supervisor process imports it at each start of a run.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+
+class SendMode(StrEnum):
+    """How words from a person reach a working agent."""
+
+    QUEUE = "queue"
+    STEER = "steer"
+    INTERRUPT = "interrupt"
+
+
+class Outcome(StrEnum):
+    """How an agent's run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LIMITED = "limited"
+    """The account has no tokens left for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words of the agent. *verbatim* is program output, to be shown unformatted."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The agent's reasoning, where it tells it."""
+
+    kind: ClassVar[str] = "thinking"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The agent uses a tool; *summary* is one line for people."""
+
+    kind: ClassVar[str] = "tool_call"
+    call_id: str
+    tool: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A tool has answered."""
+
+    kind: ClassVar[str] = "tool_result"
+    call_id: str
+    ok: bool
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The agent asks a person and waits. No choices means free words."""
+
+    kind: ClassVar[str] = "question"
+    request_id: str
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRequest:
+    """The agent asks to be allowed *action*; *detail* is exactly what would be done."""
+
+    kind: ClassVar[str] = "permission"
+    request_id: str
+    action: str
+    detail: str
+    choices: tuple[str, ...] = ("allow", "deny")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens (and money, in US dollars) used since the last Usage event."""
+
+    kind: ClassVar[str] = "usage"
+    tokens: int
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """The account is limited. *resets_at* is Unix seconds, where the agent tells it."""
+
+    kind: ClassVar[str] = "rate_limit"
+    message: str
+    resets_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The agent's own id of this conversation, by which it can be resumed."""
+
+    kind: ClassVar[str] = "session"
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The last event of an agent: how the run ended, and its final words."""
+
+    kind: ClassVar[str] = "result"
+    outcome: Outcome
+    text: str = ""
+    resets_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Written by the supervisor just before the adapter is started. *at* is Unix seconds."""
+
+    kind: ClassVar[str] = "started"
+    epoch: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Written by the supervisor when the adapter took, or could not take, a message or an answer."""
+
+    kind: ClassVar[str] = "accepted"
+    message_id: str
+    ok: bool
+    note: str = ""
+
+
+Event = (
+    Text
+    | Thinking
+    | ToolCall
+    | ToolResult
+    | Question
+    | PermissionRequest
+    | Usage
+    | RateLimit
+    | Session
+    | Result
+    | Started
+    | Accepted
+)
+
+_KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in Event.__args__}
+
+
+def event_to_json(event: Event) -> dict[str, Any]:
+    """Return *event* as a JSON object with its kind."""
+    return {"kind": event.kind, **asdict(event)}
+
+
+def event_from_json(data: dict[str, Any]) -> Event:
+    """Return the event that *data* describes; KeyError or TypeError where it describes none."""
+    fields: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"
+    }
+    if data["kind"] == Result.kind:
+        fields["outcome"] = Outcome(fields["outcome"])
+    event: Event = _KINDS[data["kind"]](**fields)
+    return event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """All that an adapter is given for one run."""
+
+    run_id: str
+    task_id: str
+    epoch: int
+    workdir: str
+    prompt: str
+    config: dict[str, Any] = field(default_factory=dict)
+    """The agent's own settings, as `agent add` stored them."""
+    env: dict[str, str] = field(default_factory=dict)
+    """The whole environment of the agent: built, never inherited."""
+    session_id: str | None = None
+    """A conversation to go on with."""
+
+
+OnEvent = Callable[[Event], Awaitable[None]]
+
+
+class CannotSend(Exception):
+    """The agent cannot take words while it works; the text says why."""
+
+
+class AgentAdapter(Protocol):
+    """Drives one agent for one run. Used by the supervisor only, on one event loop."""
+
+    async def start(self, context: RunContext) -> None:
+        """Start the agent. Raises where it cannot be started at all."""
+
+    async def wait(self, on_message: OnEvent) -> Result:
+        """Tell every event through *on_message* until the agent ends, and return how."""
+
+    async def stop(self) -> None:
+        """End the agent and all that it started. Harmless when it has ended."""
+
+    async def is_alive(self) -> bool:
+        """Whether the agent still works."""
+
+    async def send(self, text: str, mode: SendMode) -> None:
+        """Give a working agent *text*, or raise CannotSend."""
+
+    async def answer(self, request_id: str, choice: str) -> None:
+        """Answer a Question or PermissionRequest, or raise CannotSend where it is no longer open."""

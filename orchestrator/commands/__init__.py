@@ -1,0 +1,1 @@
+"""The one command grammar and its handlers, by noun."""

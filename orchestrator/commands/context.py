@@ -1,0 +1,104 @@
+"""What a command's handler is given, and what it gives back."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.commands.registry import Registry
+from orchestrator.errors import Forbidden
+from orchestrator.lifecycle import Lifecycle
+from orchestrator.projects import Person, Role
+from orchestrator.settings import Settings
+from orchestrator.store.database import Database, Tx
+from orchestrator.transport import Inbound, Post
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What handlers work with besides the store's transaction."""
+
+    database: Database
+    lifecycle: Lifecycle
+    settings: Settings
+    registry: Registry
+    version: str
+    check_agent: Callable[[str, dict[str, Any]], None]
+    """Refuse an agent type that is unknown, not installed or wrongly configured, with a UserError."""
+    request_restart: Callable[[], None]
+    frontends: Callable[[], Mapping[str, str]]
+    """Each frontend's state in words."""
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One command, said by somebody somewhere. Everything that it changes is in `tx`."""
+
+    tx: Tx
+    services: Services
+    person: Person
+    event: Inbound
+    line: str = ""
+    project_id: str | None = None
+    """The project of the channel that it was said in."""
+    task_id: str | None = None
+    """The task of the thread that it was said in."""
+
+    @property
+    def now(self) -> float:
+        """The present, in Unix seconds."""
+        return self.services.lifecycle.clock()
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """What moves tasks."""
+        return self.services.lifecycle
+
+    def require(self, role: Role, what: str) -> None:
+        """Raise Forbidden where the person does not hold *role*."""
+        if self.person.role < role:
+            raise Forbidden(
+                f"{self.person.id} may not {what}: it needs the role {role.name.lower()}, "
+                f"yours is {self.person.role.name.lower()}; an admin can change that"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """An answer that takes time outside the store (git, files). The handler has changed nothing."""
+
+    answer: Callable[[], Awaitable[Post]]
+
+
+Answer = Post | Deferred
+PAGE = 20
+"""Lines of a long list that are shown at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of a list as an answer: lines for people, items for machines, and where to go on."""
+
+    title: str
+    lines: list[str]
+    items: list[dict[str, Any]]
+    total: int
+    page: int = 1
+    more: str = ""
+    """The command that shows the next page, without its `page:`."""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def post(self) -> Post:
+        """The answer."""
+        shown = "\n".join(f"- {line}" for line in self.lines)
+        pages = max(1, -(-self.total // PAGE))
+        head = f"**{self.title}** ({self.total})" + (f", page {self.page} of {pages}" if pages > 1 else "")
+        tail = f"\n\n`{self.more} page:{self.page + 1}` shows more." if self.page < pages else ""
+        text = f"{head}\n\n{shown or '(none)'}{tail}"
+        data = {"items": self.items, "total": self.total, "page": self.page, "pages": pages, **self.data}
+        return Post(text=text, data=data)
+
+
+def code(text: str) -> str:
+    """*text* as inline code, whatever it holds."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"

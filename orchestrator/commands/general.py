@@ -1,0 +1,164 @@
+"""Commands about the daemon itself and about people: help, status, pause, restart, pair."""
+
+import secrets
+from typing import Annotated, Literal
+
+from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
+from orchestrator.commands.context import Answer, Context, Listing, code
+from orchestrator.commands.parser import ParseError
+from orchestrator.commands.registry import Registry, help_command, help_overview
+from orchestrator.errors import Conflict
+from orchestrator.lifecycle import duration, mark
+from orchestrator.projects import Role
+from orchestrator.store import flags, outbox, people, projects, runs, tasks
+from orchestrator.transport import Card, Post, Tone
+
+here = Registry()
+
+
+class Nothing(Arguments):
+    """A command without arguments."""
+
+
+class Help(Arguments):
+    """What help is wanted about."""
+
+    command: Annotated[str | None, FreeText("the command to explain")] = None
+
+
+@here.command("help", role=Role.VIEWER, summary="Show the commands, or explain one.", example="help task add")
+async def help_(ctx: Context, args: Help) -> Answer:
+    """List what the person may use, or explain one command."""
+    registry = ctx.services.registry
+    if not args.command:
+        return Post(text=help_overview(registry, ctx.person.role))
+    words = args.command.lower().split()
+    found = registry.match(words)
+    if found is not None and found[0].role <= ctx.person.role:
+        return Post(text=help_command(found[0]))
+    group = [c for c in registry if c.path.split()[0] == words[0] and c.role <= ctx.person.role]
+    if not group:
+        raise ParseError(f"there is no command {args.command!r}; `help` lists them")
+    return Post(text="\n\n".join(help_command(c) for c in group))
+
+
+@here.command("status", role=Role.VIEWER, summary="Show what is going on.", example="status")
+async def status(ctx: Context, args: Nothing) -> Answer:
+    """The daemon at a glance: work, agents, frontends, what is unsent."""
+    tx = ctx.tx
+    counts = await tasks.open_counts(tx)
+    live = await runs.live(tx)
+    _, busy = await runs.load(tx)
+    agents = await projects.agents(tx)
+    unsent = {row["transport"]: (row["unsent"], row["held"]) for row in await outbox.waiting(tx)}
+    paused = bool(await flags.get(tx, flags.PAUSED))
+    fields = [
+        ("scheduling", "paused" if paused else "running"),
+        ("up", duration(ctx.now - ctx.services.started_at)),
+        ("open", ", ".join(f"{mark(s)} {s} {n}" for s, n in sorted(counts.items())) or "nothing"),
+        ("agents", ", ".join(f"{a.id} {busy.get(a.id, 0)}/{a.slots}" for a in agents) or "none"),
+    ]
+    for name, state in ctx.services.frontends().items():
+        waiting, held = unsent.get(name, (0, 0))
+        extra = f", {waiting} unsent" if waiting else ""
+        extra += f", {held} held until it can be read back" if held else ""
+        fields.append((name, state + extra))
+    working = [f"- **{r.task_id}** by {r.agent_id} for {duration(ctx.now - r.created_at)}" for r in live]
+    data = {
+        "paused": paused,
+        "open": {str(s): n for s, n in counts.items()},
+        "agents": {a.id: {"busy": busy.get(a.id, 0), "slots": a.slots} for a in agents},
+        "frontends": dict(ctx.services.frontends()),
+        "running": [r.task_id for r in live],
+    }
+    tone = Tone.WARN if paused else Tone.INFO
+    card = Card(title=f"agent-queue {ctx.services.version}", tone=tone, fields=tuple(fields))
+    return Post(card=card, text="\n".join(working), data=data)
+
+
+@here.command("version", role=Role.VIEWER, summary="Show the version.", example="version")
+async def version(ctx: Context, args: Nothing) -> Answer:
+    """The version of the daemon."""
+    return Post(text=f"agent-queue {ctx.services.version}", data={"version": ctx.services.version})
+
+
+@here.command(
+    "pause", role=Role.OPERATOR, summary="Start no more tasks; running ones go on.", example="pause"
+)
+async def pause(ctx: Context, args: Nothing) -> Answer:
+    """Stop assigning."""
+    await flags.put(ctx.tx, flags.PAUSED, True)
+    running = len(await runs.live(ctx.tx))
+    return Post(text=f"⏸ Scheduling is paused. {running} running task(s) go on; `resume` starts more again.")
+
+
+@here.command("resume", role=Role.OPERATOR, summary="Start tasks again after a pause.", example="resume")
+async def resume(ctx: Context, args: Nothing) -> Answer:
+    """Assign again."""
+    await flags.clear(ctx.tx, flags.PAUSED)
+    return Post(text="▶️ Scheduling goes on.")
+
+
+@here.command(
+    "restart",
+    role=Role.ADMIN,
+    summary="Restart the daemon; agents go on working.",
+    example="restart confirm:yes",
+    confirm=True,
+)
+async def restart(ctx: Context, args: Nothing) -> Answer:
+    """End cleanly and start again under the same process id; whoever asked is told when it is back."""
+    if await flags.get(ctx.tx, flags.RESTARTED_BY):
+        raise Conflict("a restart is under way already")
+    asked = {
+        "transport": ctx.event.place.transport,
+        "channel": ctx.event.place.channel,
+        "root": ctx.event.root,
+        "event": ctx.event.event_id,
+        "at": ctx.now,
+    }
+    await flags.put(ctx.tx, flags.RESTARTED_BY, asked)
+    ctx.services.request_restart()
+    return Post(text="🔄 Restarting; agents go on working. I will say here when I am back.")
+
+
+class Pair(Arguments):
+    """Who is let in."""
+
+    code: Annotated[str, Positional("the code that the person was shown")]
+    person: Annotated[str, Positional("the person's name, new or known")]
+    role: Annotated[Literal["viewer", "operator", "admin"], Option("what a new person may do")] = "viewer"
+
+
+@here.command("pair", role=Role.ADMIN, summary="Let a person in.", example="pair K7M2QX alice role:operator")
+async def pair(ctx: Context, args: Pair) -> Answer:
+    """Confirm a pairing code."""
+    row = await people.pair(ctx.tx, args.code, args.person, Role[args.role.upper()], ctx.now)
+    return Post(text=f"🤝 {row['name']} on {row['transport']} is {args.person} now.")
+
+
+class Audit(Arguments):
+    """How much of the audit trail is shown."""
+
+    limit: Annotated[int, Option("lines to show")] = 20
+
+
+@here.command("audit", role=Role.ADMIN, summary="Show who did what.", example="audit limit:50")
+async def audit(ctx: Context, args: Audit) -> Answer:
+    """The last lines of the audit trail."""
+    rows = await people.trail(ctx.tx, max(1, min(args.limit, 200)))
+    lines = [
+        f"{duration(ctx.now - r['at'])} ago: {r['who']}: {code(r['what'])} {r['verdict']}"
+        + (f" ({r['detail']})" if r["detail"] else "")
+        for r in rows
+    ]
+    items = [{k: r[k] for k in ("at", "who", "what", "verdict", "detail")} for r in rows]
+    return Listing("Audit", lines, items, len(items)).post()
+
+
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+def pairing_code() -> str:
+    """A fresh one-time code, easy to read out."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(6))

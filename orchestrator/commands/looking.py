@@ -1,0 +1,204 @@
+"""Commands that look at tasks and change nothing: list, show, tree, log, diff, result, why."""
+
+from typing import Annotated
+
+from orchestrator.commands.arguments import Arguments, Option, Positional
+from orchestrator.commands.context import PAGE, Answer, Context, Deferred, Listing, code
+from orchestrator.commands.registry import Registry
+from orchestrator.commands.tasks import OneTask, task_data
+from orchestrator.errors import Conflict
+from orchestrator.lifecycle import duration, mark, one_line, recovery_actions, review_actions
+from orchestrator.planning import why as explain
+from orchestrator.projects import Role
+from orchestrator.store import projects, runs, tasks
+from orchestrator.tasks import STATUS_MEANINGS, Task, TaskStatus
+from orchestrator.transport import Action, Card, File, Post
+from orchestrator.workspaces import worktrees
+
+here = Registry()
+_TREE_MAX = 200
+
+
+class Which(Arguments):
+    """Which tasks are listed."""
+
+    project: Annotated[
+        str | None, Positional("only this project's", complete="project", implied="project")
+    ] = None
+    status: Annotated[tuple[TaskStatus, ...], Option("only in these statuses")] = ()
+    all_: Annotated[bool, Option("finished ones too")] = False
+    page: Annotated[int, Option("which page")] = 1
+
+
+@here.command(
+    "task list",
+    role=Role.VIEWER,
+    summary="List tasks: the open ones, newest first.",
+    example="task list api status:ready,failed",
+    aliases=("tasks",),
+)
+async def list_(ctx: Context, args: Which) -> Answer:
+    """A page of tasks."""
+    project = args.project
+    if project is not None:
+        await projects.get(ctx.tx, project)
+    page = max(1, args.page)
+    statuses = args.status or (tuple(TaskStatus) if args.all_ else None)
+    found, total = await tasks.page(
+        ctx.tx, project_id=project, statuses=statuses, offset=(page - 1) * PAGE, limit=PAGE
+    )
+    more = "task list" + (f" {project}" if project else "") + (" all:yes" if args.all_ else "")
+    more += f" status:{','.join(s.lower() for s in args.status)}" if args.status else ""
+    title = "Tasks" + (f" of {project}" if project else "")
+    lines = [one_line(t) + ("" if project else f" ({t.project_id})") for t in found]
+    return Listing(title, lines, [task_data(t) for t in found], total, page, more).post()
+
+
+@here.command("task show", role=Role.VIEWER, summary="Show a task.", example="task show swift-falcon")
+async def show(ctx: Context, args: OneTask) -> Answer:
+    """All that is known of a task, and what can be done with it."""
+    task = await tasks.get(ctx.tx, args.task)
+    needs = await tasks.needs(ctx.tx, task.id)
+    needed_by = await tasks.dependents(ctx.tx, task.id)
+    attempts = await runs.of_task(ctx.tx, task.id)
+    fields = [
+        ("status", f"{mark(task.status)} {task.status}: {task.reason or STATUS_MEANINGS[task.status]}"),
+        ("project", task.project_id),
+        ("priority", task.priority.name.lower()),
+        ("asked by", f"{task.requested_by}, {duration(ctx.now - task.created_at)} ago"),
+        ("runs", f"{task.attempts}, {task.failures} failed of {task.max_retries + 1} allowed"),
+    ]
+    if task.branch:
+        fields.append(("branch", task.branch))
+    if tokens := sum(run.tokens for run in attempts):
+        fields.append(("tokens", f"{tokens:,}"))
+    if needs:
+        fields.append(("needs", ", ".join(f"{mark(t.status)} {t.id}" for t in needs)))
+    if needed_by:
+        fields.append(("needed by", ", ".join(t.id for t in needed_by)))
+    data = task_data(task) | {"needs": [t.id for t in needs], "needed_by": [t.id for t in needed_by]}
+    card = Card(title=f"{task.id}: {task.title}", fields=tuple(fields))
+    return Post(card=card, text=task.body, actions=_actions(task), data=data)
+
+
+def _actions(task: Task) -> tuple[Action, ...]:
+    match task.status:
+        case TaskStatus.FAILED | TaskStatus.BLOCKED:
+            return recovery_actions(task)
+        case TaskStatus.AWAITING_APPROVAL:
+            return review_actions(task)
+        case TaskStatus.ASSIGNED | TaskStatus.IN_PROGRESS | TaskStatus.WAITING_INPUT:
+            return (Action(label="Stop", line=f"task stop {task.id}"),)
+        case _:
+            return ()
+
+
+@here.command(
+    "task tree", role=Role.VIEWER, summary="Show what a task needs, and what needs it.", example="task tree"
+)
+async def tree(ctx: Context, args: OneTask) -> Answer:
+    """The task with everything behind it, each below the one that it waits for."""
+    root = await tasks.get(ctx.tx, args.task)
+    needs = await tasks.needs(ctx.tx, root.id)
+    behind = {t.id: t for t in await tasks.dependents(ctx.tx, root.id, transitive=True)}
+    below: dict[str, list[str]] = {}
+    for task_id, needed in await tasks.edges(ctx.tx, [root.id, *behind]):
+        below.setdefault(needed, []).append(task_id)
+    lines = [f"needs {mark(t.status)} {t.id} {t.title}" for t in needs]
+    shown: set[str] = set()
+    stack = [(root, 0)]
+    while stack and len(lines) < _TREE_MAX:
+        task, depth = stack.pop()
+        again = " (see above)" if task.id in shown else ""
+        lines.append(
+            f"{'  ' * depth}{'└ ' if depth else ''}{mark(task.status)} {task.id} {task.title}{again}"
+        )
+        if not again:
+            shown.add(task.id)
+            stack += [(behind[child], depth + 1) for child in sorted(below.get(task.id, []), reverse=True)]
+    if stack:
+        lines.append(f"… and {len(stack)} more branches")
+    data = {"needs": [t.id for t in needs], "behind": sorted(behind)}
+    return Post(text="\n".join(lines), verbatim=True, data=data)
+
+
+@here.command("why", role=Role.VIEWER, summary="Say why a task does not run.", example="why swift-falcon")
+async def why(ctx: Context, args: OneTask) -> Answer:
+    """The reasons, and when it may go on where that can be told."""
+    task = await tasks.get(ctx.tx, args.task)
+    found = await explain(ctx.tx, task, ctx.services.settings.scheduling, ctx.now)
+    lines = [f"- {code(reason.code)} {reason.words}" for reason in found.reasons]
+    if found.eta is not None and task.status is not TaskStatus.COMPLETED:
+        lines.append(f"\nIt may go on in about {duration(found.eta)}.")
+    data = {
+        "task": task.id,
+        "status": task.status,
+        "reasons": [{"code": r.code, "words": r.words} for r in found.reasons],
+        "eta": found.eta,
+    }
+    return Post(text=f"{one_line(task)}\n\n" + "\n".join(lines), data=data)
+
+
+@here.command(
+    "task log", role=Role.VIEWER, summary="Show what has happened to a task.", example="task log swift-falcon"
+)
+async def log(ctx: Context, args: OneTask) -> Answer:
+    """Its moves and its runs."""
+    task = await tasks.get(ctx.tx, args.task)
+    rows = await tasks.history(ctx.tx, task.id)
+    lines = [
+        f"{duration(ctx.now - r['at'])} ago: {r['event']} → {r['status']}"
+        + (f" ({r['detail']})" if r["detail"] else "")
+        for r in rows
+    ]
+    for run in await runs.of_task(ctx.tx, task.id):
+        took = duration((run.ended_at or ctx.now) - run.created_at)
+        lines.append(
+            f"run {run.epoch} by {run.agent_id}: {run.outcome or 'alive'}, {took}, {run.tokens:,} tokens"
+        )
+    items = [{k: r[k] for k in ("at", "event", "status", "detail")} for r in rows]
+    return Listing(f"Log of {task.id}", lines, items, len(lines), 1).post()
+
+
+@here.command(
+    "task result",
+    role=Role.VIEWER,
+    summary="Show the agent's last words.",
+    example="task result swift-falcon",
+)
+async def result(ctx: Context, args: OneTask) -> Answer:
+    """What the agent said at the end of its latest run."""
+    task = await tasks.get(ctx.tx, args.task)
+    attempts = await runs.of_task(ctx.tx, task.id, limit=1)
+    if not attempts:
+        raise Conflict(f"task {task.id} has not run yet; `why {task.id}` says what it waits for")
+    run = attempts[0]
+    text = run.result or "(it said nothing)"
+    return Post(
+        text=f"Run {run.epoch} by {run.agent_id}: {run.outcome or 'alive'}\n\n{text}",
+        data={"task": task.id, "run": run.epoch, "outcome": run.outcome, "result": run.result},
+    )
+
+
+@here.command(
+    "task diff", role=Role.VIEWER, summary="Show what a task has changed.", example="task diff swift-falcon"
+)
+async def diff(ctx: Context, args: OneTask) -> Answer:
+    """The committed change of its branch, attached."""
+    task = await tasks.get(ctx.tx, args.task)
+    project = await projects.get(ctx.tx, task.project_id)
+    if not task.base_commit or not project.repo_id:
+        raise Conflict(f"task {task.id} has changed nothing yet; it is {task.status}")
+    repo = await projects.get_repo(ctx.tx, project.repo_id)
+
+    async def look() -> Post:
+        stat = await worktrees.diffstat(repo, task.base_commit, task.branch)
+        text = await worktrees.diff(repo, task.base_commit, task.branch)
+        return Post(
+            text=f"**{task.id}**: {stat}",
+            files=(File(name=f"{task.id}.diff", content=text),) if text else (),
+            actions=_actions(task),
+            data={"task": task.id, "files": stat.files, "diff": text},
+        )
+
+    return Deferred(look)

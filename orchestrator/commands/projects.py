@@ -1,0 +1,360 @@
+"""Commands about projects, their channels, repositories and agents."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
+from orchestrator.commands.context import Answer, Context, Listing, code
+from orchestrator.commands.registry import Registry
+from orchestrator.errors import UserError
+from orchestrator.lifecycle import mark
+from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
+from orchestrator.store import projects, runs, tasks
+from orchestrator.store.database import Tx
+from orchestrator.transport import Card, Post
+from orchestrator.workspaces.git import check_source
+
+here = Registry()
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+
+
+def check_name(what: str, name: str) -> str:
+    """Return *name* if it may name a project, repository or agent, else raise UserError."""
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")):
+        raise UserError(
+            f"{name!r} cannot name a {what}: use up to 40 of a-z, 0-9, '-', '_' and '.', "
+            "beginning with a letter or digit"
+        )
+    return name
+
+
+class Named(Arguments):
+    """A project by its name."""
+
+    project: Annotated[str, Positional("the project", complete="project", implied="project")]
+
+
+class Settable(Arguments):
+    """What can be set on a project."""
+
+    repo: Annotated[str | None, Option("its repository", complete="repo")] = None
+    weight: Annotated[float | None, Option("its share of the agents, relative to other projects")] = None
+    max_agents: Annotated[int | None, Option("tasks that may run at once")] = None
+    budget: Annotated[int | None, Option("tokens in the rolling window; 0 is no limit")] = None
+    approval: Annotated[Approval | None, Option("whether a person approves before merging")] = None
+    merge: Annotated[MergeStrategy | None, Option("how a branch is merged")] = None
+    test: Annotated[tuple[str, ...] | None, Option("commands that must pass before merging")] = None
+    setup: Annotated[str | None, Option("a command that prepares each workspace")] = None
+    copy_files: Annotated[tuple[str, ...] | None, Option("untracked files that workspaces get")] = None
+    timeout: Annotated[int | None, Option("seconds that a run may take")] = None
+    retries: Annotated[int | None, Option("how often a failed task is tried again")] = None
+
+
+class New(Settable):
+    """A new project."""
+
+    project: Annotated[str, Positional("its name")]
+
+
+class Edit(Settable, Named):
+    """Changes of a project."""
+
+
+async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
+    """The columns that *args* set, checked."""
+    names: Mapping[str, str] = {
+        "repo": "repo_id",
+        "weight": "credit_weight",
+        "max_agents": "max_concurrent_agents",
+        "budget": "token_budget",
+        "approval": "approval",
+        "merge": "merge_strategy",
+        "test": "test_commands",
+        "setup": "setup_command",
+        "copy_files": "copy_files",
+        "timeout": "run_timeout",
+        "retries": "max_retries",
+    }
+    given = {c: getattr(args, a) for a, c in names.items() if getattr(args, a) is not None}
+    lowest = {
+        "credit_weight": 0.001,
+        "max_concurrent_agents": 0,
+        "token_budget": 0,
+        "run_timeout": 1,
+        "max_retries": 0,
+    }
+    for column, least in lowest.items():
+        if column in given and given[column] < least:
+            raise UserError(f"{column} must be at least {least}, not {given[column]}")
+    if given.get("token_budget") == 0:
+        given["token_budget"] = None
+    if "repo_id" in given:
+        await projects.get_repo(tx, given["repo_id"])
+    return given
+
+
+@here.command(
+    "project add",
+    role=Role.ADMIN,
+    summary="Make a project.",
+    example='project add api repo:api test:"make check" approval:required',
+)
+async def add(ctx: Context, args: New) -> Answer:
+    """Make a project; its repository is named, or is the one of the same name."""
+    name = check_name("project", args.project)
+    given = await _fields(ctx.tx, args)
+    if "repo_id" not in given and name in await projects.known(ctx.tx, "repo", [name]):
+        given["repo_id"] = name
+    runs_ = ctx.services.settings.runs
+    defaults = {"run_timeout": runs_.timeout, "max_retries": runs_.max_retries, "created_at": ctx.now}
+    new = Project(id=name, **(defaults | given))
+    await projects.add(ctx.tx, new)
+    hint = (
+        "" if new.repo_id else f"\nIt needs a repository: `repo add` one, then `project edit {name} repo:…`."
+    )
+    return Post(text=f"📁 Project **{name}** is made.{hint}", data=_data(new))
+
+
+@here.command("project list", role=Role.VIEWER, summary="List the projects.", example="project list")
+async def list_(ctx: Context, args: Arguments) -> Answer:
+    """Every project in a line."""
+    found = await projects.all_projects(ctx.tx)
+    running, _ = await runs.load(ctx.tx)
+    lines = [
+        f"**{p.id}** {'⏸ ' if p.paused else ''}repo {p.repo_id or 'none'}, "
+        f"{running.get(p.id, 0)}/{p.max_concurrent_agents} running, weight {p.credit_weight:g}"
+        for p in found
+    ]
+    return Listing("Projects", lines, [_data(p) for p in found], len(found)).post()
+
+
+@here.command("project show", role=Role.VIEWER, summary="Show a project.", example="project show api")
+async def show(ctx: Context, args: Named) -> Answer:
+    """A project's settings, open work and channels."""
+    p = await projects.get(ctx.tx, args.project)
+    counts = await tasks.open_counts(ctx.tx, p.id)
+    window = ctx.services.settings.scheduling.window_hours
+    used = (await projects.used(ctx.tx, ctx.now - window * 3600)).get(p.id, (0, 0))
+    bound = await projects.channels(ctx.tx, p.id)
+    fields = [
+        ("repository", p.repo_id or "none"),
+        ("open", ", ".join(f"{mark(s)} {s} {n}" for s, n in sorted(counts.items())) or "nothing"),
+        ("agents at once", str(p.max_concurrent_agents)),
+        ("weight", f"{p.credit_weight:g}"),
+        (f"last {window:g} h", f"{used[0]:,} tokens, {used[1]} finished"),
+        ("budget", f"{p.token_budget:,} tokens" if p.token_budget else "no limit"),
+        ("approval", str(p.approval)),
+        ("merge", str(p.merge_strategy)),
+        ("tests", ", ".join(code(t) for t in p.test_commands) or "none"),
+        ("setup", code(p.setup_command) if p.setup_command else "none"),
+        ("channels", ", ".join(f"{t}:{c}" for t, c in bound.items()) or "home"),
+    ]
+    title = f"Project {p.id}" + (" (paused)" if p.paused else "")
+    return Post(card=Card(title=title, fields=tuple(fields)), data=_data(p))
+
+
+@here.command(
+    "project edit", role=Role.ADMIN, summary="Change a project.", example="project edit api max-agents:4"
+)
+async def edit(ctx: Context, args: Edit) -> Answer:
+    """Change what is named, and nothing else."""
+    given = await _fields(ctx.tx, args)
+    if not given:
+        raise UserError("name what to change, for example `project edit api max-agents:4`")
+    changed = await projects.edit(ctx.tx, args.project, **given)
+    return Post(
+        text=f"✏️ Project **{args.project}**: {', '.join(sorted(given))} changed.", data=_data(changed)
+    )
+
+
+@here.command(
+    "project pause",
+    role=Role.OPERATOR,
+    summary="Start no more tasks of a project.",
+    example="project pause api",
+)
+async def pause(ctx: Context, args: Named) -> Answer:
+    """Stop assigning a project's tasks."""
+    await projects.edit(ctx.tx, args.project, paused=True)
+    return Post(text=f"⏸ Project **{args.project}** is paused; what runs goes on.")
+
+
+@here.command(
+    "project resume",
+    role=Role.OPERATOR,
+    summary="Start a project's tasks again.",
+    example="project resume api",
+)
+async def resume(ctx: Context, args: Named) -> Answer:
+    """Assign a project's tasks again."""
+    await projects.edit(ctx.tx, args.project, paused=False)
+    return Post(text=f"▶️ Project **{args.project}** goes on.")
+
+
+class Bind(Named):
+    """A channel for a project."""
+
+    channel: Annotated[str | None, Option("the channel; without it, the one this is said in")] = None
+
+
+@here.command(
+    "project bind",
+    role=Role.ADMIN,
+    summary="Give a project its channel on this platform.",
+    example="project bind api channel:api",
+)
+async def bind(ctx: Context, args: Bind) -> Answer:
+    """Its tasks' threads open there from now on."""
+    await projects.get(ctx.tx, args.project)
+    channel = (args.channel or ctx.event.place.channel).removeprefix("#")
+    if not channel or channel.startswith("~"):
+        raise UserError(f"{channel!r} is no channel that a project can have; name one: `channel:api`")
+    await projects.bind(ctx.tx, args.project, ctx.event.place.transport, channel)
+    return Post(text=f"🔗 Project **{args.project}** speaks in {channel} from now on.")
+
+
+@here.command(
+    "project delete",
+    role=Role.ADMIN,
+    summary="Delete a project with all its tasks; repositories stay.",
+    example="project delete api confirm:yes",
+    confirm=True,
+)
+async def delete(ctx: Context, args: Named) -> Answer:
+    """Remove a project in which nothing runs."""
+    left = await projects.open_work(ctx.tx, args.project)
+    await projects.delete(ctx.tx, args.project)
+    return Post(text=f"🗑 Project **{args.project}** is deleted, with {left} unfinished task(s).")
+
+
+class NewRepo(Arguments):
+    """A new repository."""
+
+    repo: Annotated[str, Positional("its name")]
+    kind: Annotated[Literal["clone", "link", "init"], Positional("clone, link or init")]
+    source: Annotated[str, FreeText("where it is: a URL or path to clone, a checkout to link")] = ""
+
+
+@here.command(
+    "repo add",
+    role=Role.ADMIN,
+    summary="Add a repository: clone one, link a checkout of yours, or make an empty one.",
+    example="repo add api clone https://example.org/api.git",
+)
+async def add_repo(ctx: Context, args: NewRepo) -> Answer:
+    """Check what was named; the work itself is done in the background."""
+    name, kind = check_name("repository", args.repo), RepoKind(args.kind)
+    if kind is RepoKind.INIT and args.source:
+        raise UserError(
+            f"`init` makes a repository of its own and takes no {args.source!r}; use `clone` or `link`"
+        )
+    source = "" if kind is RepoKind.INIT else check_source(args.source, kind)
+    path = Path(ctx.services.settings.data_dir) / "repos" / f"{name}.git"
+    new = Repo(id=name, kind=kind, source=source, path=str(path), state=RepoState.PENDING)
+    await projects.add_repo(ctx.tx, new)
+    return Post(text=f"📦 Repository **{name}** is being prepared ({kind} {source}).".replace(" )", ")"))
+
+
+@here.command("repo list", role=Role.VIEWER, summary="List the repositories.", example="repo list")
+async def list_repos(ctx: Context, args: Arguments) -> Answer:
+    """Every repository in a line."""
+    found = await projects.repos(ctx.tx)
+    lines = [f"**{r.id}** {r.kind} {r.source} — {r.state}{': ' + r.error if r.error else ''}" for r in found]
+    items = [
+        {"id": r.id, "kind": r.kind, "source": r.source, "state": r.state, "error": r.error} for r in found
+    ]
+    return Listing("Repositories", lines, items, len(found)).post()
+
+
+class NewAgent(Arguments):
+    """A new agent."""
+
+    agent: Annotated[str, Positional("its name")]
+    type_: Annotated[str, Positional("its type: command, claude")]
+    slots: Annotated[int, Option("tasks that it does at once")] = 1
+    model: Annotated[str | None, Option("the model, for agents that have a choice")] = None
+    permission_mode: Annotated[str | None, Option("what it may do unasked, for agents that ask")] = None
+    interactive: Annotated[bool | None, Option("a `command` that reads answers and words while it runs")] = (
+        None
+    )
+    argv: Annotated[str, FreeText("for `command`: the command line, without a shell")] = ""
+
+
+@here.command(
+    "agent add",
+    role=Role.ADMIN,
+    summary="Add an agent.",
+    example="agent add fixer command slots:2 -- ./fix.sh --model small",
+)
+async def add_agent(ctx: Context, args: NewAgent) -> Answer:
+    """Check the type and its settings before anything is stored."""
+    name = check_name("agent", args.agent)
+    if not 1 <= args.slots <= 100:
+        raise UserError(f"slots must be between 1 and 100, not {args.slots}")
+    options = {"model": args.model, "permission_mode": args.permission_mode, "interactive": args.interactive}
+    config: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    if args.argv:
+        config["argv"] = split_command(args.argv)
+    ctx.services.check_agent(args.type_, config)
+    new = Agent(id=name, type=args.type_, slots=args.slots, config=config, created_at=ctx.now)
+    await projects.add_agent(ctx.tx, new)
+    return Post(text=f"🤖 Agent **{name}** ({args.type_}) is ready for {args.slots} task(s) at once.")
+
+
+def split_command(line: str) -> list[str]:
+    """The words of a command line, as a POSIX shell would split them; nothing is expanded."""
+
+    try:
+        words = shlex.split(line)
+    except ValueError as fault:
+        raise UserError(f"the command line {line!r} cannot be split into words: {fault}") from None
+    if not words:
+        raise UserError("the command line is empty")
+    return words
+
+
+@here.command("agent list", role=Role.VIEWER, summary="List the agents.", example="agent list")
+async def list_agents(ctx: Context, args: Arguments) -> Answer:
+    """Every agent, and what it is doing."""
+    found = await projects.agents(ctx.tx)
+    live = await runs.live(ctx.tx)
+    lines, items = [], []
+    for agent in found:
+        doing = [r.task_id for r in live if r.agent_id == agent.id]
+        state = f"works on {', '.join(doing)}" if doing else "free"
+        lines.append(f"**{agent.id}** {agent.type}, {len(doing)}/{agent.slots} — {state}")
+        items.append({"id": agent.id, "type": agent.type, "slots": agent.slots, "tasks": doing})
+    return Listing("Agents", lines, items, len(found)).post()
+
+
+class OneAgent(Arguments):
+    """An agent by its name."""
+
+    agent: Annotated[str, Positional("the agent", complete="agent")]
+
+
+@here.command("agent remove", role=Role.ADMIN, summary="Remove an agent.", example="agent remove coder")
+async def remove_agent(ctx: Context, args: OneAgent) -> Answer:
+    """Remove an agent that is free."""
+    await projects.remove_agent(ctx.tx, args.agent)
+    left = await projects.agents(ctx.tx)
+    if not left and await tasks.any_ready(ctx.tx, ctx.now):
+        return Post(text=f"🤖 Agent **{args.agent}** is removed. No agent is left: ready tasks wait for one.")
+    return Post(text=f"🤖 Agent **{args.agent}** is removed.")
+
+
+def _data(p: Project) -> dict[str, Any]:
+    return {
+        "id": p.id,
+        "repo": p.repo_id,
+        "paused": p.paused,
+        "weight": p.credit_weight,
+        "max_agents": p.max_concurrent_agents,
+        "budget": p.token_budget,
+        "approval": p.approval,
+        "merge": p.merge_strategy,
+        "tests": list(p.test_commands),
+    }

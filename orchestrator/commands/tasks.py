@@ -1,0 +1,394 @@
+"""Commands that queue tasks and move them."""
+
+import random
+from typing import Annotated, Any
+
+from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
+from orchestrator.commands.context import Answer, Context, code
+from orchestrator.commands.registry import Registry
+from orchestrator.errors import Conflict, UserError
+from orchestrator.lifecycle import one_line, recovery_actions
+from orchestrator.projects import Role
+from orchestrator.store import messages, projects, runs, tasks
+from orchestrator.store.messages import MessageState, OpenQuestion, Words
+from orchestrator.store.outbox import key_of
+from orchestrator.tasks import RUNNING, Priority, Task, TaskEvent, TaskStatus
+from orchestrator.transport import Post
+from orchestrator.words import task_id as new_task_id
+
+here = Registry()
+_TITLE_MAX = 200
+_random = random.SystemRandom()
+
+
+class OneTask(Arguments):
+    """A task by its id."""
+
+    task: Annotated[str, Positional("the task", complete="task", implied="task")]
+
+
+class Add(Arguments):
+    """A new task."""
+
+    project: Annotated[str, Positional("the project", complete="project", implied="project")]
+    text: Annotated[str, FreeText("what is to be done; the first line is the title")]
+    priority: Annotated[Priority, Option("how soon")] = Priority.NORMAL
+    after: Annotated[tuple[str, ...], Option("tasks that must be finished first", complete="task")] = ()
+    retries: Annotated[int | None, Option("how often it is tried again")] = None
+
+
+def split_title(text: str) -> tuple[str, str]:
+    """The title (the first line, shortened at a word) and the body (empty where the title says it all)."""
+    first, _, rest = text.strip().partition("\n")
+    if len(first) <= _TITLE_MAX:
+        return first.strip(), rest.strip("\n")
+    cut = first.rfind(" ", 0, _TITLE_MAX)
+    return first[: cut if cut > 0 else _TITLE_MAX].strip() + "…", text.strip()
+
+
+def task_data(task: Task) -> dict[str, Any]:
+    """A task for machines."""
+    return {
+        "id": task.id,
+        "project": task.project_id,
+        "title": task.title,
+        "status": task.status,
+        "priority": task.priority.name.lower(),
+        "reason": task.reason,
+        "branch": task.branch,
+        "attempts": task.attempts,
+        "created_at": task.created_at,
+    }
+
+
+@here.command(
+    "task add",
+    role=Role.OPERATOR,
+    summary="Queue a task.",
+    example="task add api fix the login timeout priority:high",
+    aliases=("add",),
+)
+async def add(ctx: Context, args: Add) -> Answer:
+    """Store the task; it starts when its turn comes."""
+    project = await projects.get(ctx.tx, args.project)
+    title, body = split_title(args.text)
+    if args.retries is not None and not 0 <= args.retries <= 100:
+        raise UserError(f"retries must be between 0 and 100, not {args.retries}")
+
+    async def taken(word: str) -> bool:
+        return await tasks.find(ctx.tx, word) is not None
+
+    task = Task(
+        id=await new_task_id(taken, _random),
+        project_id=project.id,
+        title=title,
+        body=body,
+        priority=args.priority,
+        created_at=ctx.now,
+        updated_at=ctx.now,
+        requested_by=ctx.person.id,
+        max_retries=project.max_retries if args.retries is None else args.retries,
+    )
+    needs = tuple(dict.fromkeys(args.after))
+    await tasks.add(ctx.tx, task, needs)
+    words = f"📝 Queued **{task.id}** in {project.id}: {title}"
+    if needs:
+        words += f"\nIt waits for {', '.join(needs)}."
+    return Post(text=words, data=task_data(task))
+
+
+class Edit(OneTask):
+    """Changes of a task that has not begun."""
+
+    text: Annotated[str, FreeText("the new words; without them only the options change")] = ""
+    priority: Annotated[Priority | None, Option("how soon")] = None
+    retries: Annotated[int | None, Option("how often it is tried again")] = None
+
+
+@here.command(
+    "task edit", role=Role.OPERATOR, summary="Change a task.", example="task edit swift-falcon priority:high"
+)
+async def edit(ctx: Context, args: Edit) -> Answer:
+    """Change what is named; the words of a running task cannot be changed, but it can be told more."""
+    task = await tasks.get(ctx.tx, args.task)
+    changes: dict[str, Any] = {}
+    if args.text:
+        if task.status in RUNNING:
+            raise Conflict(f"task {task.id} is {task.status}: say it in its thread, or `task stop` it first")
+        changes["title"], changes["body"] = split_title(args.text)
+    if args.priority is not None:
+        changes["priority"] = int(args.priority)
+    if args.retries is not None:
+        if not 0 <= args.retries <= 100:
+            raise UserError(f"retries must be between 0 and 100, not {args.retries}")
+        changes["max_retries"] = args.retries
+    if not changes:
+        raise UserError(f"name what to change, for example `task edit {task.id} priority:high`")
+    await tasks.update(ctx.tx, task.id, **changes)
+    changed = await tasks.get(ctx.tx, task.id)
+    await ctx.lifecycle.show(ctx.tx, changed)
+    return Post(text=f"✏️ {one_line(changed)}", data=task_data(changed))
+
+
+class Depend(OneTask):
+    """A need of a task."""
+
+    on: Annotated[str, Positional("the task that must be finished first", complete="task")]
+    remove: Annotated[bool, Option("take the need away instead")] = False
+
+
+@here.command(
+    "task depend",
+    role=Role.OPERATOR,
+    summary="Make a task wait for another.",
+    example="task depend swift-falcon calm-otter",
+)
+async def depend(ctx: Context, args: Depend) -> Answer:
+    """Only a task that has not begun can be made to wait."""
+    task = await tasks.get(ctx.tx, args.task)
+    if args.remove:
+        if not await tasks.undepend(ctx.tx, task.id, args.on):
+            raise UserError(f"task {task.id} does not need {args.on}; `task show {task.id}` lists its needs")
+        return Post(text=f"🔓 **{task.id}** no longer needs {args.on}.")
+    if task.status is not TaskStatus.DEFINED and task.attempts:
+        raise Conflict(f"task {task.id} is {task.status}: only one that has not begun can be made to wait")
+    await tasks.depend(ctx.tx, task.id, args.on)
+    return Post(text=f"🔗 **{task.id}** waits for {args.on}.")
+
+
+@here.command(
+    "task stop",
+    role=Role.OPERATOR,
+    summary="Stop a task; its work is kept on its branch.",
+    example="task stop",
+)
+async def stop(ctx: Context, args: OneTask) -> Answer:
+    """Stop the run, or take the task out of the queue."""
+    task = await tasks.get(ctx.tx, args.task)
+    blast = await ctx.lifecycle.stop(ctx.tx, task, ctx.person.id)
+    data = {"task": task.id, "freed": list(blast.freed), "stuck": list(blast.stuck)}
+    return Post(text=f"⛔ **{task.id}** is stopped; {blast}.", actions=recovery_actions(task), data=data)
+
+
+@here.command(
+    "task skip",
+    role=Role.OPERATOR,
+    summary="Count a task as done, so that those which wait for it can go on.",
+    example="task skip swift-falcon",
+)
+async def skip(ctx: Context, args: OneTask) -> Answer:
+    """Nothing is merged by it."""
+    task = await tasks.get(ctx.tx, args.task)
+    blast = await ctx.lifecycle.skip(ctx.tx, task, ctx.person.id)
+    data = {"task": task.id, "freed": list(blast.freed), "stuck": list(blast.stuck)}
+    return Post(text=f"⏭ **{task.id}** is skipped; {blast}.", data=data)
+
+
+class Restart(OneTask):
+    """A new beginning."""
+
+    note: Annotated[str, FreeText("what the agent is told this time")] = ""
+
+
+@here.command(
+    "task restart",
+    role=Role.OPERATOR,
+    summary="Run a task again, on its branch as it is.",
+    example="task restart swift-falcon keep the old flag working",
+)
+async def restart(ctx: Context, args: Restart) -> Answer:
+    """A stopped, failed, rejected or finished task goes back into the queue with its tries counted anew."""
+    task = await tasks.get(ctx.tx, args.task)
+    if args.note:
+        await keep(ctx, task, args.note)
+    moved = await ctx.lifecycle.advance(
+        ctx.tx,
+        task,
+        TaskEvent.ADMIN_RESTART,
+        reason=f"restarted by {ctx.person.id}",
+        failures=0,
+        tests_returned=False,
+        approved_by="",
+        not_before=None,
+    )
+    return Post(text=f"🔁 **{task.id}** is queued again.", data=task_data(moved))
+
+
+@here.command(
+    "task approve",
+    role=Role.OPERATOR,
+    summary="Approve finished work; it is merged.",
+    example="task approve swift-falcon",
+    aliases=("approve",),
+)
+async def approve(ctx: Context, args: OneTask) -> Answer:
+    """The merge follows in the background, and the thread tells how it went."""
+    task = await tasks.get(ctx.tx, args.task)
+    task.after(TaskEvent.PR_MERGED)
+    if task.approved_by:
+        raise Conflict(f"task {task.id} is approved by {task.approved_by} already; it is being merged")
+    await tasks.approve(ctx.tx, task.id, ctx.person.id)
+    return Post(text=f"👍 **{task.id}** is approved by {ctx.person.id}; merging.", data=task_data(task))
+
+
+class Reject(OneTask):
+    """What is wrong with the work."""
+
+    why: Annotated[str, FreeText("what is wrong; the agent is told if the task is restarted")] = ""
+
+
+@here.command(
+    "task reject",
+    role=Role.OPERATOR,
+    summary="Reject finished work; the branch is kept.",
+    example="task reject swift-falcon the test is missing",
+    aliases=("reject",),
+)
+async def reject(ctx: Context, args: Reject) -> Answer:
+    """Nothing is merged; a restart gives the reason to the agent."""
+    task = await tasks.get(ctx.tx, args.task)
+    if task.approved_by:
+        raise Conflict(f"task {task.id} is approved by {task.approved_by} already; it is being merged")
+    words = f"rejected by {ctx.person.id}" + (f": {args.why}" if args.why else "")
+    feedback = args.why or "A reviewer has rejected the work without giving a reason."
+    task = await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.PR_CLOSED, reason=words, feedback=feedback)
+    blast = await ctx.lifecycle.blast(ctx.tx, task.id)
+    text = f"👎 **{task.id}** is {words}; {blast}."
+    return Post(text=text, actions=recovery_actions(task), data=task_data(task))
+
+
+@here.command(
+    "task delete",
+    role=Role.OPERATOR,
+    summary="Delete a task and its record; its branch is kept.",
+    example="task delete swift-falcon confirm:yes",
+    confirm=True,
+)
+async def delete(ctx: Context, args: OneTask) -> Answer:
+    """Refused while it runs."""
+    task = await tasks.get(ctx.tx, args.task)
+    if task.status in RUNNING:
+        raise Conflict(f"task {task.id} is {task.status}; `task stop {task.id}` first")
+    for run in await runs.of_task(ctx.tx, task.id):
+        if await runs.lease(ctx.tx, run.id):
+            raise Conflict(f"the workspace of task {task.id} is being cleared; try again in a moment")
+    behind = [t.id for t in await tasks.dependents(ctx.tx, task.id)]
+    await tasks.delete(ctx.tx, task.id)
+    more = f" {', '.join(behind)} no longer wait(s) for it." if behind else ""
+    return Post(text=f"🗑 **{task.id}** is deleted.{more}")
+
+
+class Reply(OneTask):
+    """An answer to an agent."""
+
+    text: Annotated[str, FreeText("the answer")]
+    question: Annotated[str | None, Option("which question, where several are open")] = None
+
+
+@here.command(
+    "task answer",
+    role=Role.OPERATOR,
+    summary="Answer what an agent asks.",
+    example="task answer swift-falcon green",
+    aliases=("answer",),
+)
+async def answer(ctx: Context, args: Reply) -> Answer:
+    """The first answer counts."""
+    task = await tasks.get(ctx.tx, args.task)
+    if args.question:
+        asked = await messages.find_question(ctx.tx, args.question)
+        if asked is None or asked.task_id != task.id:
+            raise UserError(f"task {task.id} has no question {args.question!r}")
+    else:
+        pending = await messages.open_questions(ctx.tx, task.id)
+        if not pending:
+            raise Conflict(f"task {task.id} asks nothing at the moment; it is {task.status}")
+        asked = pending[0]
+    return await give_answer(ctx, task, asked, args.text)
+
+
+async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) -> Post:
+    """Store an answer for the agent that waits for it."""
+    choice = _choice(asked, text)
+    if not await messages.answer(ctx.tx, asked.id, choice, ctx.person.id):
+        earlier = await messages.find_question(ctx.tx, asked.id)
+        by = f"was answered by {earlier.answered_by}" if earlier and earlier.answered_by else "is closed"
+        raise Conflict(f"the question {by}: {code(earlier.answer or '') if earlier else ''}".rstrip(": `"))
+    words = Words(
+        id=key_of(ctx.event.event_id, asked.id),
+        task_id=task.id,
+        run_id=asked.run_id,
+        at=ctx.now,
+        author=ctx.person.id,
+        text=choice,
+        mode="queue",
+        request_id=asked.request_id,
+        state=MessageState.QUEUED,
+    )
+    await messages.add(ctx.tx, words)
+    left = await messages.open_questions(ctx.tx, task.id)
+    if task.status is TaskStatus.WAITING_INPUT and not left:
+        reason = f"answered by {ctx.person.id}"
+        await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
+    return Post(text=f"💬 {ctx.person.id} answers: {choice}")
+
+
+def _choice(asked: OpenQuestion, text: str) -> str:
+    """The choice that *text* names, by word or number; free words where they are allowed."""
+    said = text.strip()
+    by_word = {choice.casefold(): choice for choice in asked.choices}
+    if said.casefold() in by_word:
+        return by_word[said.casefold()]
+    if said.isdecimal() and 1 <= int(said) <= len(asked.choices):
+        return asked.choices[int(said) - 1]
+    if asked.choices == ("allow", "deny"):
+        raise UserError(f"answer `allow` or `deny`, not {said[:50]!r}")
+    return said
+
+
+async def keep(ctx: Context, task: Task, text: str) -> None:
+    """Keep words for the task's next run."""
+    words = Words(
+        id=key_of(ctx.event.event_id, "words"),
+        task_id=task.id,
+        at=ctx.now,
+        author=ctx.person.id,
+        text=text,
+        mode="queue",
+        state=MessageState.KEPT,
+    )
+    await messages.add(ctx.tx, words)
+
+
+async def say(ctx: Context, task: Task, text: str) -> Post:
+    """Plain words in a task's thread: an answer, words for the working agent, or a note for its next run."""
+    ctx.require(Role.OPERATOR, "speak to an agent")
+    pending = await messages.open_questions(ctx.tx, task.id)
+    if pending:
+        return await give_answer(ctx, task, pending[0], text)
+    live = await runs.live(ctx.tx, task.id)
+    if live and task.status in (TaskStatus.ASSIGNED, TaskStatus.IN_PROGRESS):
+        interrupts = text.startswith("!")
+        words = Words(
+            id=key_of(ctx.event.event_id, "words"),
+            task_id=task.id,
+            run_id=live[0].id,
+            at=ctx.now,
+            author=ctx.person.id,
+            text=text.removeprefix("!").strip(),
+            mode="interrupt" if interrupts else "queue",
+            state=MessageState.QUEUED,
+        )
+        await messages.add(ctx.tx, words)
+        return Post(text="⚡ Interrupting." if interrupts else "📨 Queued for the agent.")
+    await keep(ctx, task, text)
+    if task.status is TaskStatus.PAUSED and task.not_before is None:
+        reason = f"{ctx.person.id} replied"
+        await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
+        return Post(text="💬 It goes on with your answer.")
+    how = (
+        ""
+        if task.status in (TaskStatus.DEFINED, TaskStatus.READY)
+        else f"; `task restart {task.id}` starts one"
+    )
+    return Post(text=f"📌 Kept for its next run{how}.")

@@ -1,0 +1,1 @@
+"""The services of the cycle, one per file, each with `run_once`."""

@@ -1,0 +1,63 @@
+"""Housekeeping: forgets what was said and handled long ago, and removes worktrees that nobody holds."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.settings import DeliverySettings
+from orchestrator.store import inbox, outbox, runs
+from orchestrator.store.database import Database
+
+_EVERY = 3600.0
+
+
+class Cleaner:
+    """Keeps the store and the disk from growing."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: DeliverySettings,
+        *,
+        worktrees_folder: Path,
+        folders: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self._db = database
+        self._settings = settings
+        self._worktrees = worktrees_folder
+        self._folders = folders
+        self._clock = clock
+        self._due = 0.0
+
+    async def run_once(self) -> int:
+        """Once an hour: prune and remove; returns how many rows and folders went."""
+        now = self._clock()
+        if now < self._due:
+            return 0
+        self._due = now + _EVERY
+        before = now - self._settings.keep_days * 86400
+        async with self._db.transaction() as tx:
+            gone = await outbox.prune(tx, before) + await inbox.prune(tx, before)
+        async with self._db.read() as tx:
+            held = {lease.path for lease in await runs.leases(tx)}
+            living = {run.id for run in await runs.live(tx)}
+        gone += await asyncio.to_thread(_remove_worktrees, self._worktrees, held)
+        return gone + await asyncio.to_thread(_remove_old_runs, self._folders, living, before)
+
+
+def _remove_worktrees(folder: Path, held: set[str]) -> int:
+    """Remove worktrees that no lease names; their branches keep what was committed."""
+    orphans = [path for path in folder.glob("*/*") if str(path) not in held]
+    for path in orphans:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(orphans)
+
+
+def _remove_old_runs(folder: Path, living: set[str], before: float) -> int:
+    """Remove the journals of runs that ended before *before*."""
+    old = [p for p in folder.glob("*") if p.name not in living and p.stat().st_mtime < before]
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(old)

@@ -1,0 +1,58 @@
+"""Ends what has run or waited too long: runs past their deadline, questions that nobody answers."""
+
+from orchestrator.lifecycle import Lifecycle, duration
+from orchestrator.runs.recorder import retry_delay
+from orchestrator.settings import RunSettings
+from orchestrator.store import messages, runs, tasks
+from orchestrator.store.database import Database, Tx
+from orchestrator.store.outbox import key_of
+from orchestrator.store.runs import Run
+from orchestrator.tasks import TaskEvent, TaskStatus
+from orchestrator.transport import Lane, Post
+
+
+class Rescuer:
+    """Times out runs and questions."""
+
+    def __init__(self, database: Database, lifecycle: Lifecycle, settings: RunSettings) -> None:
+        self._db = database
+        self._lifecycle = lifecycle
+        self._settings = settings
+
+    async def run_once(self) -> int:
+        """End what is overdue; returns how many."""
+        now = self._lifecycle.clock()
+        async with self._db.read() as tx:
+            late = await runs.overdue(tx, now)
+            unanswered = await messages.old_questions(tx, now - self._settings.input_timeout)
+        for run in late:
+            async with self._db.transaction() as tx:
+                await self._time_out(tx, run)
+        for question in unanswered:
+            async with self._db.transaction() as tx:
+                await self._rest(tx, question.task_id, question.run_id)
+        return len(late) + len(unanswered)
+
+    async def _time_out(self, tx: Tx, run: Run) -> None:
+        task = await tasks.get(tx, run.task_id)
+        if task.status is TaskStatus.WAITING_INPUT:
+            return  # a person takes the time; the input timeout is its own
+        if not await runs.end(tx, run.id, self._lifecycle.clock(), "timeout"):
+            return
+        await messages.close(tx, run.id)
+        words = f"took longer than {duration(run.deadline - run.created_at)}"
+        delay = retry_delay(self._settings, task.failures)
+        await self._lifecycle.fail(tx, task, TaskEvent.TIMEOUT, words, retry_after=delay)
+
+    async def _rest(self, tx: Tx, task_id: str, run_id: str) -> None:
+        """Nobody has answered: the agent is stopped, its session kept, and an answer brings the task back."""
+        task = await tasks.get(tx, task_id)
+        if task.status is not TaskStatus.WAITING_INPUT:
+            await messages.close(tx, run_id)
+            return
+        await runs.end(tx, run_id, self._lifecycle.clock(), "unanswered")
+        words = f"nobody answered in {duration(self._settings.input_timeout)}; an answer goes on with it"
+        await self._lifecycle.advance(tx, task, TaskEvent.INPUT_TIMEOUT, reason=words, not_before=None)
+        post = Post(text=f"⏸ {words[0].upper()}{words[1:]}.")
+        await self._lifecycle.thread(task).say(tx, post, key=key_of(run_id, "unanswered"), urgency=Lane.FINAL)
+        await messages.close(tx, run_id)

@@ -1,0 +1,1 @@
+"""The delivery contract: inbox, outbox, relay."""

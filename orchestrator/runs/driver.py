@@ -1,0 +1,262 @@
+"""One run, from its lease to its end: begin, follow the journal, finish. Each step can be taken up after a crash.
+
+A driver holds no truth of its own: what it does follows from the task's status, the run's row and the run's
+folder. Cancelling it (the daemon ends) leaves the agent working.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from orchestrator.agent import RunContext
+from orchestrator.errors import OrchestratorError, UserError
+from orchestrator.lifecycle import Lifecycle
+from orchestrator.projects import Agent, Project, Repo
+from orchestrator.runs import control, journal, process
+from orchestrator.runs.finisher import Finisher
+from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.prompt import build_env, build_prompt
+from orchestrator.runs.recorder import Recorder, retry_delay
+from orchestrator.settings import RunSettings
+from orchestrator.store import messages, projects, runs, tasks
+from orchestrator.store.database import Database
+from orchestrator.store.runs import Run, Workspace
+from orchestrator.tasks import Task, TaskEvent, TaskStatus
+from orchestrator.workspaces import worktrees
+
+log = structlog.get_logger(__name__)
+
+_READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What every driver works with."""
+
+    database: Database
+    lifecycle: Lifecycle
+    recorder: Recorder
+    finisher: Finisher
+    settings: RunSettings
+    folders: Path
+    """Under which each run has its folder."""
+    supervisor: Sequence[str]
+    """The command that starts a supervisor; the run's folder is appended."""
+    clock: Callable[[], float]
+
+
+class Driver:
+    """Drives one run."""
+
+    def __init__(self, tools: Tools, run: Run) -> None:
+        self._tools = tools
+        self._run = run
+        self._folder = RunFolder(tools.folders / run.id)
+        self._offset = run.journal_offset
+        self._told: set[str] = set()
+        self._speak = asyncio.Event()
+        self._log = log.bind(run=run.id, task=run.task_id)
+
+    def words_waiting(self) -> None:
+        """Say that the store may hold words or answers for the agent."""
+        self._speak.set()
+
+    async def drive(self) -> None:
+        """Take the run from where it stands to its end."""
+        try:
+            task = await self._task()
+            if task.status is TaskStatus.ASSIGNED and self._folder.read_supervisor() is None:
+                await self._begin(task)
+            if (await self._task()).status is not TaskStatus.VERIFYING:
+                await self._follow()
+            if (await self._task()).status is TaskStatus.VERIFYING:
+                await self._tools.finisher.finish(self._run)
+        except UserError as fault:
+            await self._fault(str(fault))
+        except (OrchestratorError, OSError) as fault:
+            self._log.exception("run.error")
+            await self._fault(f"{type(fault).__name__}: {fault}")
+        self._log.info("run.ended")
+
+    async def take_down(self) -> None:
+        """After the run's end: end what still runs, save what is left in the worktree, give the lease back."""
+        pid = self._folder.read_supervisor()
+        await process.end_tree(pid, self._run.id, self._tools.settings.stop_grace)
+        async with self._tools.database.read() as tx:
+            lease = await runs.lease(tx, self._run.id)
+        if lease is not None:
+            await self._tools.finisher.release(self._run, lease)
+
+    async def _task(self) -> Task:
+        async with self._tools.database.read() as tx:
+            return await tasks.get(tx, self._run.task_id)
+
+    async def _fault(self, words: str) -> None:
+        """We, not the agent, could not go on: the run ends and the task is tried again."""
+        async with self._tools.database.transaction() as tx:
+            if not await runs.end(tx, self._run.id, self._tools.clock(), "error", words):
+                return
+            await messages.close(tx, self._run.id)
+            task = await tasks.get(tx, self._run.task_id)
+            await self._tools.lifecycle.fail(
+                tx,
+                task,
+                TaskEvent.EXECUTION_ERROR,
+                words,
+                retry_after=retry_delay(self._tools.settings, task.failures),
+            )
+
+    async def _begin(self, task: Task) -> None:
+        """Make the workspace while the supervisor starts, then let it go."""
+        async with self._tools.database.read() as tx:
+            project = await projects.get(tx, task.project_id)
+            agent = await projects.get_agent(tx, self._run.agent_id)
+            lease = await runs.lease(tx, self._run.id)
+        if lease is None:
+            raise UserError(f"run {self._run.id} has lost its workspace")
+        self._folder.create()
+        spawned = process.spawn(
+            [*self._tools.supervisor, str(self._folder.path)],
+            env=build_env(os.environ, (), self._run.id, task.id),
+            log=self._folder.log,
+        )
+        try:
+            repo = await self._repo(lease)
+            tree = await self._workspace(task, project, repo, lease)
+            self._folder.write_spec(
+                await self._spec(task, tree.path, agent), agent.type, self._tools.settings.stop_grace
+            )
+            if not await self._still_live():
+                return
+            spawned.go()
+        finally:
+            spawned.close()
+
+    async def _repo(self, lease: Workspace) -> Repo:
+        async with self._tools.database.read() as tx:
+            return await projects.get_repo(tx, lease.repo_id)
+
+    async def _still_live(self) -> bool:
+        async with self._tools.database.read() as tx:
+            run = await runs.find(tx, self._run.id)
+        return run is not None and run.ended_at is None
+
+    async def _workspace(
+        self, task: Task, project: Project, repo: Repo, lease: Workspace
+    ) -> worktrees.Worktree:
+        """Make the worktree, remember where it began, and run the project's setup in it."""
+        tree = await worktrees.create(
+            repo,
+            branch=lease.branch,
+            path=Path(lease.path),
+            start=None,
+            project_files=project.copy_files,
+        )
+        async with self._tools.database.transaction() as tx:
+            if not task.base_commit:
+                await tasks.update(tx, task.id, base_commit=tree.base_commit)
+        if project.setup_command:
+            env = build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id)
+            outcome = await worktrees.run_command(
+                tree.path, project.setup_command, timeout=self._tools.settings.command_timeout, env=env
+            )
+            if outcome.exit_code != 0:
+                raise UserError(
+                    f"`{project.setup_command}` exited {outcome.exit_code}:\n{outcome.output[-2000:]}"
+                )
+        return tree
+
+    async def _spec(self, task: Task, workdir: Path, agent: Agent) -> RunContext:
+        async with self._tools.database.transaction() as tx:
+            words = await messages.claim_kept(tx, task.id, self._run.id)
+            earlier = await runs.of_task(tx, task.id)
+        session = next((r.session_id for r in earlier if r.session_id and r.agent_id == agent.id), None)
+        return RunContext(
+            run_id=self._run.id,
+            task_id=task.id,
+            epoch=self._run.epoch,
+            workdir=str(workdir),
+            prompt=build_prompt(task, words),
+            config={"title": task.title, **agent.config},
+            env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
+            session_id=session,
+        )
+
+    async def _follow(self) -> None:
+        """Read the journal on until it says how the run ended, or until nobody writes it any more."""
+        teller = asyncio.create_task(self._tell())
+        try:
+            while not await self._read():
+                try:
+                    async for _ in control.follow(self._folder):
+                        if await self._read():
+                            return
+                except control.NobodyListens:
+                    pass
+                if await self._read():
+                    return
+                if not process.alive(self._folder.read_supervisor()):
+                    await self._lost()
+                    return
+                await asyncio.sleep(0.1)  # alive, but not listening yet
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+
+    async def _read(self) -> bool:
+        """Store what is new in the journal; True when the run needs no more following."""
+        while True:
+            batch, offset = await asyncio.to_thread(
+                journal.read_from, self._folder.journal, self._offset, _READ_BYTES
+            )
+            if batch:
+                async with self._tools.database.transaction() as tx:
+                    if not await self._tools.recorder.record(tx, self._run, batch):
+                        return True
+            if offset == self._offset:
+                break
+            self._offset = offset
+        if not batch and not self._told:
+            self._speak.set()
+        async with self._tools.database.read() as tx:
+            run = await runs.find(tx, self._run.id)
+        return run is None or run.ended_at is not None or bool(run.outcome)
+
+    async def _lost(self) -> None:
+        """The supervisor is gone without a last word."""
+        async with self._tools.database.transaction() as tx:
+            if not await runs.end(tx, self._run.id, self._tools.clock(), "lost"):
+                return
+            await messages.close(tx, self._run.id)
+            task = await tasks.get(tx, self._run.task_id)
+            reason = "its agent was lost; starting again"
+            await self._tools.lifecycle.advance(tx, task, TaskEvent.RECOVERY, reason=reason)
+
+    async def _tell(self) -> None:
+        """Give the agent what people say, as it is stored; the journal says what became of it."""
+        while True:
+            await self._speak.wait()
+            self._speak.clear()
+            async with self._tools.database.read() as tx:
+                waiting = await messages.queued(tx, self._run.task_id, self._run.id)
+            for words in waiting:
+                if words.id in self._told:
+                    continue
+                try:
+                    await self._hand_over(words)
+                except control.NobodyListens:
+                    break
+                self._told.add(words.id)
+
+    async def _hand_over(self, words: messages.Words) -> None:
+        fields = {"message_id": words.id}
+        if words.request_id:
+            fields |= {"request_id": words.request_id, "choice": words.text}
+            await control.request(self._folder, "answer", **fields)
+        else:
+            fields |= {"text": words.text, "mode": words.mode}
+            await control.request(self._folder, "send", **fields)

@@ -1,0 +1,210 @@
+"""What follows an agent's work: commit, test, merge or put up for approval, and give the workspace back.
+
+Every step can be repeated: a commit of nothing is none, a merge that is there is not made again.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from orchestrator.lifecycle import Lifecycle
+from orchestrator.projects import Approval, Project, Repo
+from orchestrator.runs.prompt import build_env
+from orchestrator.settings import GitSettings, RunSettings
+from orchestrator.store import projects, runs, tasks
+from orchestrator.store.database import Database, Tx
+from orchestrator.store.outbox import key_of
+from orchestrator.store.runs import Run, Workspace
+from orchestrator.tasks import Task, TaskEvent, TaskStatus
+from orchestrator.transport import File, Lane, Post
+from orchestrator.workspaces import merging, worktrees
+
+log = structlog.get_logger(__name__)
+
+_TOLD = 4000
+"""Characters of failing tests' output that the agent is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """The first test command that failed, if one did."""
+
+    command: str = ""
+    exit_code: int = 0
+    output: str = ""
+
+
+class Finisher:
+    """Turns an agent's work into a merged branch, or into one that awaits approval."""
+
+    def __init__(
+        self,
+        database: Database,
+        lifecycle: Lifecycle,
+        *,
+        settings: RunSettings,
+        git: GitSettings,
+        scratch: Path,
+    ) -> None:
+        self._db = database
+        self._lifecycle = lifecycle
+        self._settings = settings
+        self._git = git
+        self._scratch = scratch
+
+    async def finish(self, run: Run) -> None:
+        """Verify the run's work and send it on its way."""
+        async with self._db.read() as tx:
+            task = await tasks.get(tx, run.task_id)
+            project = await projects.get(tx, task.project_id)
+            lease = await runs.lease(tx, run.id)
+            repo = await projects.get_repo(tx, lease.repo_id) if lease else None
+        if lease is None or repo is None:
+            raise worktrees.GitError(f"run {run.id} has lost its workspace")
+        await self._commit(Path(lease.path), task, f"{task.title}\n\n{task.body}".strip())
+        stat = await worktrees.diffstat(repo, task.base_commit, task.branch)
+        tested = await self._test(run, task, project, Path(lease.path)) if stat.files else _Tested()
+        if tested.exit_code:
+            async with self._db.transaction() as tx:
+                await self._tests_failed(tx, run, task, tested)
+        elif not stat.files:
+            async with self._db.transaction() as tx:
+                if await self._end(tx, run):
+                    words = "finished; it changed no file"
+                    await self._lifecycle.complete(tx, task, TaskEvent.VERIFY_PASSED, words)
+        elif project.approval is Approval.REQUIRED:
+            diff = await worktrees.diff(repo, task.base_commit, task.branch)
+            async with self._db.transaction() as tx:
+                if await self._end(tx, run):
+                    await self._lifecycle.propose(tx, task, str(stat), diff)
+        else:
+            await self._merge_verified(run, task, project, repo, str(stat))
+
+    async def merge_approved(self, task: Task) -> None:
+        """Merge work that a person has approved; a conflict hands it back to people."""
+        async with self._db.read() as tx:
+            project = await projects.get(tx, task.project_id)
+            repo = await projects.get_repo(tx, project.repo_id or "")
+        try:
+            words = await self._merge(task, project, repo)
+        except merging.MergeConflict as conflict:
+            async with self._db.transaction() as tx:
+                await self._not_merged(tx, task, str(conflict))
+            return
+        except worktrees.GitError as fault:
+            log.warning("merge.failed", task=task.id, error=str(fault))
+            async with self._db.transaction() as tx:
+                await self._not_merged(tx, task, str(fault))
+            return
+        async with self._db.transaction() as tx:
+            task = await tasks.get(tx, task.id)
+            if task.status is TaskStatus.AWAITING_APPROVAL:
+                words = f"{words}, approved by {task.approved_by}"
+                await self._lifecycle.complete(tx, task, TaskEvent.PR_MERGED, words)
+
+    async def release(self, run: Run, lease: Workspace) -> None:
+        """Save what is left in the worktree on its branch, remove it, and end the lease."""
+        async with self._db.read() as tx:
+            task = await tasks.find(tx, run.task_id)
+            repo = await projects.get_repo(tx, lease.repo_id)
+        path = Path(lease.path)
+        if task is not None and path.exists():
+            try:
+                await self._commit(path, task, f"Work in progress of {task.id}, run {run.epoch}")
+            except worktrees.GitError as fault:
+                # A half-made worktree has nothing to save; one that has keeps its branch at the last commit.
+                log.warning("release.not_committed", run=run.id, error=str(fault))
+        await worktrees.remove(repo, path)
+        async with self._db.transaction() as tx:
+            await runs.release(tx, run.id)
+
+    async def _commit(self, path: Path, task: Task, message: str) -> None:
+        await worktrees.commit_all(
+            path,
+            message=message,
+            task_id=task.id,
+            author_name=self._git.author_name,
+            author_email=self._git.author_email,
+        )
+
+    async def _test(self, run: Run, task: Task, project: Project, path: Path) -> _Tested:
+        env = build_env(os.environ, self._settings.pass_env, run.id, task.id)
+        for command in project.test_commands:
+            outcome = await worktrees.run_command(
+                path, command, timeout=self._settings.command_timeout, env=env
+            )
+            if outcome.exit_code != 0:
+                return _Tested(command, outcome.exit_code, outcome.output)
+        return _Tested()
+
+    async def _tests_failed(self, tx: Tx, run: Run, task: Task, tested: _Tested) -> None:
+        """Failing tests go back to the agent once; the second time a person decides."""
+        if not await self._end(tx, run, "tests failed"):
+            return
+        fact = f"`{tested.command}` exited {tested.exit_code}"
+        told = f"{fact}:\n{tested.output[-_TOLD:]}"
+        post = Post(
+            text=f"🔍 {fact}; the output is attached.",
+            files=(File(name="tests.txt", content=tested.output),),
+        )
+        key = key_of(run.id, "tests")
+        await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
+        if task.tests_returned:
+            await self._lifecycle.fail(tx, task, TaskEvent.VERIFY_FAILED, fact, retry_after=None)
+            await tasks.update(tx, task.id, feedback=told)
+            return
+        failed = await self._lifecycle.advance(tx, task, TaskEvent.VERIFY_FAILED, reason=fact)
+        await self._lifecycle.advance(
+            tx,
+            failed,
+            TaskEvent.RETRY,
+            reason=f"{fact}; the agent is told",
+            feedback=told,
+            tests_returned=True,
+        )
+
+    async def _merge_verified(self, run: Run, task: Task, project: Project, repo: Repo, stat: str) -> None:
+        try:
+            words = await self._merge(task, project, repo)
+        except merging.MergeConflict as conflict:
+            async with self._db.transaction() as tx:
+                if await self._end(tx, run, "conflict"):
+                    fault = str(conflict)
+                    await self._lifecycle.fail(tx, task, TaskEvent.EXECUTION_ERROR, fault, retry_after=None)
+                    await tasks.update(tx, task.id, feedback=_resolve(fault))
+            return
+        async with self._db.transaction() as tx:
+            if await self._end(tx, run):
+                await self._lifecycle.complete(tx, task, TaskEvent.VERIFY_PASSED, f"{words}: {stat}")
+
+    async def _merge(self, task: Task, project: Project, repo: Repo) -> str:
+        """Merge the task's branch; returns the outcome in words."""
+        merged = await merging.merge(
+            repo,
+            branch=task.branch,
+            task_id=task.id,
+            title=task.title,
+            strategy=project.merge_strategy,
+            scratch=self._scratch,
+            author_name=self._git.author_name,
+            author_email=self._git.author_email,
+        )
+        words = f"merged into {repo.base_branch} as {merged.commit[:10]}"
+        return f"{words} ({merged.note})" if merged.note else words
+
+    async def _not_merged(self, tx: Tx, task: Task, fault: str) -> None:
+        task = await tasks.get(tx, task.id)
+        if task.status is not TaskStatus.AWAITING_APPROVAL:
+            return
+        await tasks.update(tx, task.id, approved_by="", feedback=_resolve(fault), reason=fault)
+        task = await tasks.get(tx, task.id)
+        await self._lifecycle.not_merged(tx, task, fault)
+
+    async def _end(self, tx: Tx, run: Run, outcome: str = "done") -> bool:
+        return await runs.end(tx, run.id, self._lifecycle.clock(), outcome)
+
+
+def _resolve(fault: str) -> str:
+    return f"The finished branch could not be merged: {fault}\nBring the branch up to date and resolve it."

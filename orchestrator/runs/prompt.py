@@ -1,0 +1,39 @@
+"""What an agent is told, and the environment it is told it in: built, never inherited."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.store.messages import Words
+from orchestrator.tasks import Task
+
+_KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")
+
+
+def build_prompt(task: Task, words: Sequence[Words]) -> str:
+    """The task, then what came of the last run, then what people have said since."""
+    parts = [task.text]
+    if task.feedback:
+        parts.append(f"About the last attempt, whose work is in this folder:\n{task.feedback}")
+    if words:
+        said = "\n".join(f"{w.author}: {w.text}" for w in words)
+        parts.append(f"People have said since:\n{said}")
+    return "\n\n".join(parts)
+
+
+def build_env(environ: Mapping[str, str], passed: Sequence[str], run_id: str, task_id: str) -> dict[str, str]:
+    """The agent's environment: a few plain variables, those that we are told to pass, and the run's mark.
+
+    Our own virtual environment is taken off PATH, so that the agent finds its project's tools.
+    """
+    env = {name: environ[name] for name in (*_KEPT, *passed) if name in environ}
+    ours = {str(Path(sys.prefix) / "bin"), str(Path(sys.executable).parent)}
+    path = [p for p in environ.get("PATH", os.defpath).split(os.pathsep) if p]
+    if sys.prefix != sys.base_prefix:
+        path = [p for p in path if p not in ours]
+    env["PATH"] = os.pathsep.join(path)
+    env.setdefault("LANG", "C.UTF-8")
+    env |= {"TERM": "dumb", "GIT_TERMINAL_PROMPT": "0"}
+    env |= {"AGENT_QUEUE_RUN": run_id, "AGENT_QUEUE_TASK": task_id}
+    return env

@@ -1,0 +1,76 @@
+"""People, their accounts on platforms, pairing codes and the audit trail in the store."""
+
+from collections.abc import Collection, Mapping
+
+import sqlalchemy as sa
+
+from orchestrator.errors import NotFound
+from orchestrator.projects import Person, Role
+from orchestrator.store.database import Row, Tx, upsert
+from orchestrator.store.schema import account, audit, pairing, person
+
+CONFIGURED, PAIRED = "config", "pairing"
+
+
+async def sync(tx: Tx, people: Mapping[str, tuple[Role, Collection[tuple[str, str]]]]) -> None:
+    """Make the people of the configuration exactly those given: person -> (role, (transport, account)…)."""
+    await tx.execute(person.delete().where(person.c.source == CONFIGURED, person.c.id.not_in(list(people))))
+    for name, (role, accounts) in people.items():
+        row = {"id": name, "role": int(role), "source": CONFIGURED}
+        await tx.execute(upsert(person, row, {"role": int(role), "source": CONFIGURED}))
+        await tx.execute(account.delete().where(account.c.person_id == name))
+        for transport, name_there in accounts:
+            await _link(tx, transport, name_there, name)
+
+
+async def _link(tx: Tx, transport: str, name_there: str, person_id: str) -> None:
+    row = {"transport": transport, "account": name_there, "person_id": person_id}
+    await tx.execute(upsert(account, row, {"person_id": person_id}))
+
+
+async def of_account(tx: Tx, transport: str, name_there: str) -> Person | None:
+    """The person behind an account, or None."""
+    row = await tx.first(
+        sa.select(person.c.id, person.c.role)
+        .join(account, account.c.person_id == person.c.id)
+        .where(account.c.transport == transport, account.c.account == name_there)
+    )
+    return Person(id=row["id"], role=Role(row["role"])) if row else None
+
+
+async def pairing_code(
+    tx: Tx, transport: str, name_there: str, name: str, code: str, now: float, valid: float
+) -> tuple[str, bool]:
+    """The account's one-time code and whether it is new: an unexpired one stays as it is."""
+    row = await tx.first(
+        sa.select(pairing).where(pairing.c.transport == transport, pairing.c.account == name_there)
+    )
+    if row is not None and row["expires_at"] > now:
+        return str(row["code"]), False
+    fresh = {"name": name, "code": code, "expires_at": now + valid}
+    await tx.execute(upsert(pairing, {"transport": transport, "account": name_there, **fresh}, fresh))
+    return code, True
+
+
+async def pair(tx: Tx, code: str, person_id: str, role: Role, now: float) -> Row:
+    """Confirm a pairing code: its account becomes *person_id*, with *role* where the person is new."""
+    row = await tx.first(sa.select(pairing).where(pairing.c.code == code.upper(), pairing.c.expires_at > now))
+    if row is None:
+        raise NotFound(f"there is no valid pairing code {code!r}; codes expire, and each works once")
+    await tx.execute(pairing.delete().where(pairing.c.code == row["code"]))
+    if await tx.first(sa.select(person.c.id).where(person.c.id == person_id)) is None:
+        await tx.execute(person.insert().values(id=person_id, role=int(role), source=PAIRED))
+    await _link(tx, row["transport"], row["account"], person_id)
+    return row
+
+
+async def record(tx: Tx, now: float, who: str, what: str, verdict: str, detail: str = "") -> None:
+    """Add a line to the audit trail."""
+    await tx.execute(
+        audit.insert().values(at=now, who=who, what=what[:500], verdict=verdict, detail=detail[:500])
+    )
+
+
+async def trail(tx: Tx, limit: int = 50) -> list[Row]:
+    """The last lines of the audit trail, latest first."""
+    return list(await tx.all(sa.select(audit).order_by(audit.c.id.desc()).limit(limit)))
