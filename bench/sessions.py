@@ -183,7 +183,7 @@ class Session:
 
     def statuses(self) -> dict[str, int]:
         """How many tasks are in each status."""
-        return dict(self.query("SELECT status, count(*) FROM task GROUP BY status"))  # type: ignore[arg-type]
+        return dict(self.query("SELECT status, count(*) FROM task GROUP BY status"))
 
     async def answered(self, event_id: str, seconds: float = 30.0) -> dict[str, Any]:
         """Wait for the answer to what was said."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import structlog
 
-from orchestrator.commands.general import pairing_code
 from orchestrator.commands.completion import complete
 from orchestrator.commands.context import Answer, Context, Deferred, Services
+from orchestrator.commands.general import pairing_code
 from orchestrator.commands.parser import Invocation, parse
 from orchestrator.commands.registry import Command
 from orchestrator.commands.tasks import say
@@ -90,6 +90,15 @@ class Gateway:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+
+    async def idle(self) -> None:
+        """Wait until everything that is stored has been handled."""
+        while True:
+            async with self._db.read() as tx:
+                left = await inbox.pending(tx, 0, limit=1)
+            if not left and not self._workers:
+                return
+            await asyncio.wait([*self._workers.values(), asyncio.create_task(asyncio.sleep(0.01))])
 
     def _hand_on(self, row: Row) -> None:
         lane = row["lane"]

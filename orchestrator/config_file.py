@@ -167,6 +167,9 @@ def read(path: Path, env: Mapping[str, str]) -> Document:
             (), f"bad YAML: the character U+{ord(text[error.position]):04X} may not stand here", line=line
         )
         return document
+    except (ValueError, OverflowError):  # the scanner's, for an escape such as "\\UFFFFFFFF"
+        document.fault((), "bad YAML: an escape names no character", line=1)
+        return document
     if isinstance(root, yaml.MappingNode):
         document.data = _Reader(document, known, dotenv).mapping(root, ())
     elif root is not None:

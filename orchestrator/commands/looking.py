@@ -13,7 +13,7 @@ from orchestrator.projects import Role
 from orchestrator.store import projects, runs, tasks
 from orchestrator.tasks import STATUS_MEANINGS, Task, TaskStatus
 from orchestrator.transport import Action, Card, File, Post
-from orchestrator.workspaces import worktrees
+from orchestrator.workspaces import changes
 
 here = Registry()
 _TREE_MAX = 200
@@ -192,8 +192,8 @@ async def diff(ctx: Context, args: OneTask) -> Answer:
     repo = await projects.get_repo(ctx.tx, project.repo_id)
 
     async def look() -> Post:
-        stat = await worktrees.diffstat(repo, task.base_commit, task.branch)
-        text = await worktrees.diff(repo, task.base_commit, task.branch)
+        stat = await changes.diffstat(repo, task.base_commit, task.branch)
+        text = await changes.diff(repo, task.base_commit, task.branch)
         return Post(
             text=f"**{task.id}**: {stat}",
             files=(File(name=f"{task.id}.diff", content=text),) if text else (),

@@ -69,7 +69,7 @@ class Driver:
         """Take the run from where it stands to its end."""
         try:
             task = await self._task()
-            if task.status is TaskStatus.ASSIGNED and self._folder.read_supervisor() is None:
+            if task.status is TaskStatus.ASSIGNED and not await self._begun():
                 await self._begin(task)
             if (await self._task()).status is not TaskStatus.VERIFYING:
                 await self._follow()
@@ -110,13 +110,22 @@ class Driver:
                 retry_after=retry_delay(self._tools.settings, task.failures),
             )
 
+    async def _begun(self) -> bool:
+        """Whether an agent was started. A supervisor that nobody let go ends by itself, without a word."""
+        while not self._folder.has_events():
+            if not process.alive(self._folder.read_supervisor()):
+                return self._folder.has_events()
+            await asyncio.sleep(0.05)
+        return True
+
     async def _begin(self, task: Task) -> None:
         """Make the workspace while the supervisor starts, then let it go."""
         async with self._tools.database.read() as tx:
             project = await projects.get(tx, task.project_id)
             agent = await projects.get_agent(tx, self._run.agent_id)
             lease = await runs.lease(tx, self._run.id)
-        if lease is None:
+            repo = await projects.get_repo(tx, lease.repo_id) if lease else None
+        if lease is None or repo is None:
             raise UserError(f"run {self._run.id} has lost its workspace")
         self._folder.create()
         spawned = process.spawn(
@@ -125,7 +134,8 @@ class Driver:
             log=self._folder.log,
         )
         try:
-            repo = await self._repo(lease)
+            if spawned.id is not None:
+                self._folder.write_supervisor(spawned.id)
             tree = await self._workspace(task, project, repo, lease)
             self._folder.write_spec(
                 await self._spec(task, tree.path, agent), agent.type, self._tools.settings.stop_grace
@@ -135,10 +145,6 @@ class Driver:
             spawned.go()
         finally:
             spawned.close()
-
-    async def _repo(self, lease: Workspace) -> Repo:
-        async with self._tools.database.read() as tx:
-            return await projects.get_repo(tx, lease.repo_id)
 
     async def _still_live(self) -> bool:
         async with self._tools.database.read() as tx:
@@ -191,6 +197,7 @@ class Driver:
         teller = asyncio.create_task(self._tell())
         try:
             while not await self._read():
+                self._speak.set()
                 try:
                     async for _ in control.follow(self._folder):
                         if await self._read():
@@ -220,19 +227,26 @@ class Driver:
             if offset == self._offset:
                 break
             self._offset = offset
-        if not batch and not self._told:
-            self._speak.set()
         async with self._tools.database.read() as tx:
             run = await runs.find(tx, self._run.id)
         return run is None or run.ended_at is not None or bool(run.outcome)
 
     async def _lost(self) -> None:
-        """The supervisor is gone without a last word."""
+        """The supervisor is gone without a last word: start again, but do not go on losing agents for ever."""
+        last_words = self._folder.log_end()
         async with self._tools.database.transaction() as tx:
-            if not await runs.end(tx, self._run.id, self._tools.clock(), "lost"):
+            if not await runs.end(tx, self._run.id, self._tools.clock(), "lost", last_words):
                 return
             await messages.close(tx, self._run.id)
             task = await tasks.get(tx, self._run.task_id)
+            before = [run.outcome for run in await runs.of_task(tx, task.id) if run.id != self._run.id][:1]
+            if task.status is TaskStatus.ASSIGNED or before == ["lost"]:
+                words = f"its supervisor ended without a result. {last_words}".strip()
+                delay = retry_delay(self._tools.settings, task.failures)
+                await self._tools.lifecycle.fail(
+                    tx, task, TaskEvent.EXECUTION_ERROR, words, retry_after=delay
+                )
+                return
             reason = "its agent was lost; starting again"
             await self._tools.lifecycle.advance(tx, task, TaskEvent.RECOVERY, reason=reason)
 

@@ -19,7 +19,7 @@ from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run, Workspace
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import File, Lane, Post
-from orchestrator.workspaces import merging, worktrees
+from orchestrator.workspaces import changes, merging, worktrees
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Finisher:
         if lease is None or repo is None:
             raise worktrees.GitError(f"run {run.id} has lost its workspace")
         await self._commit(Path(lease.path), task, f"{task.title}\n\n{task.body}".strip())
-        stat = await worktrees.diffstat(repo, task.base_commit, task.branch)
+        stat = await changes.diffstat(repo, task.base_commit, task.branch)
         tested = await self._test(run, task, project, Path(lease.path)) if stat.files else _Tested()
         if tested.exit_code:
             async with self._db.transaction() as tx:
@@ -75,7 +75,7 @@ class Finisher:
                     words = "finished; it changed no file"
                     await self._lifecycle.complete(tx, task, TaskEvent.VERIFY_PASSED, words)
         elif project.approval is Approval.REQUIRED:
-            diff = await worktrees.diff(repo, task.base_commit, task.branch)
+            diff = await changes.diff(repo, task.base_commit, task.branch)
             async with self._db.transaction() as tx:
                 if await self._end(tx, run):
                     await self._lifecycle.propose(tx, task, str(stat), diff)
@@ -121,7 +121,7 @@ class Finisher:
             await runs.release(tx, run.id)
 
     async def _commit(self, path: Path, task: Task, message: str) -> None:
-        await worktrees.commit_all(
+        await changes.commit_all(
             path,
             message=message,
             task_id=task.id,

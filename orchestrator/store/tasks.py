@@ -213,7 +213,9 @@ async def ready(tx: Tx, now: float, per_project: int) -> list[Task]:
 async def any_ready(tx: Tx, now: float) -> bool:
     """Whether any READY task is due."""
     due = sa.or_(task.c.not_before.is_(None), task.c.not_before <= now)
-    query = sa.select(task.c.id).where(sa.text("status = 'READY' AND status <> 'COMPLETED' AND unmet = 0"), due)
+    query = sa.select(task.c.id).where(
+        sa.text("status = 'READY' AND status <> 'COMPLETED' AND unmet = 0"), due
+    )
     return await tx.first(query.limit(1)) is not None
 
 

@@ -1,0 +1,103 @@
+"""An agent's process: a group of its own, fed on standard input, read in whole lines, ended as a whole."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+
+_CHUNK = 64 * 1024
+_LINE_MAX = 1024 * 1024
+"""Bytes after which a line is told in pieces."""
+_LINGER = 0.5
+"""Seconds in which what an ended agent left behind may finish its output."""
+
+
+class AgentProcess:
+    """A started program, its output and its input."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._input = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> "AgentProcess":
+        """Start *argv* in *cwd* with *env* alone. OSError where that cannot be done."""
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env=dict(env),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=_CHUNK,
+        )
+        return cls(process)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.returncode is None
+
+    async def write(self, text: str) -> None:
+        """Give it *text*; lost where it does not read any more."""
+        async with self._input:
+            if self._process.stdin is not None and not self._process.stdin.is_closing():
+                with suppress(ConnectionError):
+                    self._process.stdin.write(text.encode(errors="replace"))
+                    await self._process.stdin.drain()
+
+    async def close_input(self) -> None:
+        """Say that nothing more will come."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+            with suppress(ConnectionError):
+                await self._process.stdin.wait_closed()
+
+    async def lines(self) -> AsyncIterator[list[str]]:
+        """Its output, as the lines that have come together; ends with the process, whoever else holds on."""
+        assert self._process.stdout is not None  # noqa: S101 - it was started with a pipe
+        ended = asyncio.create_task(self._process.wait())
+        rest = b""
+        try:
+            while data := await self._read(self._process.stdout, ended):
+                rest += data
+                whole, newline, rest = rest.rpartition(b"\n")
+                if not newline and len(rest) > _LINE_MAX:
+                    whole, rest, newline = rest, b"", b"\n"
+                if newline:
+                    yield _decode(whole)
+            if rest:
+                yield _decode(rest)
+        finally:
+            ended.cancel()
+
+    async def _read(self, stdout: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:
+        """What has come; nothing at the end, or shortly after the process's end where its children stay silent."""
+        reading = asyncio.create_task(stdout.read(_CHUNK))
+        await asyncio.wait((reading, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            await asyncio.wait([reading], timeout=_LINGER)
+        if reading.done():
+            return reading.result()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        return b""
+
+    async def wait(self) -> int:
+        """Its exit code; negative for the signal that ended it."""
+        return await self._process.wait()
+
+    async def end(self, grace: float) -> None:
+        """End it and its group: asked first, ended after *grace* seconds. Harmless when it has ended."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            if self.running:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._process.wait(), grace)
+
+
+def _decode(data: bytes) -> list[str]:
+    return [line.rstrip("\r") for line in data.decode(errors="replace").split("\n")]

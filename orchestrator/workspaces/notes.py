@@ -1,0 +1,63 @@
+"""What we remember about a worktree of ours, in git's own folder for it, which goes when the worktree goes."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.workspaces.git import GitError
+
+_NAME = "agent-queue.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """The branch that the work belongs on, where it began, and the files that must never be committed."""
+
+    branch: str
+    base: str
+    copied: tuple[str, ...] = ()
+
+
+def admin_folder(worktree: Path) -> Path:
+    """Git's folder for *worktree*; GitError where the worktree has lost its link to it."""
+    try:
+        link = (worktree / ".git").read_text().strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise GitError(
+            f"{worktree} is no git worktree any more ({type(fault).__name__}); start again"
+        ) from fault
+    folder = Path(link.removeprefix("gitdir: "))
+    if not folder.is_dir():
+        raise GitError(f"{worktree} has lost its git folder {folder}; start again")
+    return folder
+
+
+def write(worktree: Path, note: Note) -> None:
+    """Keep *note* for as long as the worktree lives."""
+    (admin_folder(worktree) / _NAME).write_text(json.dumps(asdict(note)))
+
+
+def read(worktree: Path) -> Note | None:
+    """The note on *worktree*; None where it is not one that we made."""
+    try:
+        fields = json.loads((admin_folder(worktree) / _NAME).read_text())
+    except FileNotFoundError:
+        return None
+    return Note(branch=fields["branch"], base=fields["base"], copied=tuple(fields["copied"]))
+
+
+def forget(repo: Path, worktree: Path) -> None:
+    """Remove git's folder for *worktree* from the repository at *repo*, whatever state it is in.
+
+    `git worktree prune` would also forget other people's worktrees whose disk is not mounted just now.
+    """
+    wanted = os.path.realpath(worktree / ".git")
+    for folder in (repo / "worktrees").glob("*"):
+        try:
+            linked = (folder / "gitdir").read_text().strip()
+        except OSError:
+            linked = ""  # a git that was killed had not got further than the folder's name
+        if os.path.realpath(linked) == wanted if linked else folder.name == worktree.name:
+            shutil.rmtree(folder)

@@ -1,0 +1,109 @@
+"""The daemon as a process."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.sessions import Session
+
+
+def run_daemon(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent_queue", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ | env,
+    )
+
+
+def test_a_configuration_that_does_not_exist_is_one_line_and_code_2(tmp_path: Path) -> None:
+    done = run_daemon(str(tmp_path / "nowhere.yaml"), HOME=str(tmp_path))
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "nowhere.yaml" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_fault_of_a_configuration_is_a_line_and_nothing_is_created(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "data_dir: data\ncycle_secs: 5\nlog_level: ${NO_SUCH_VARIABLE}\npeople:\n  ann: {role: king}\n"
+    )
+    done = run_daemon(str(config))
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 3
+    assert any("config.yaml:2" in line and "cycle_secs" in line for line in lines)
+    assert any("config.yaml:3" in line and "NO_SUCH_VARIABLE" in line for line in lines)
+    assert any("config.yaml:5" in line and "role" in line for line in lines)
+    assert list(tmp_path.iterdir()) == [config]
+
+
+def test_the_default_configuration_is_in_the_home_folder(tmp_path: Path) -> None:
+    done = run_daemon(HOME=str(tmp_path))
+    assert done.returncode == 2
+    assert ".agent-queue/config.yaml" in done.stderr
+
+
+async def test_sigterm_ends_it_in_two_seconds_while_agents_work_on(tmp_path: Path) -> None:
+    one = Session(tmp_path)
+    one.prepare()
+    with one.running():
+        await one.set_up(slots=2, lines=60, pause=0.05)
+        for number in range(2):
+            one.say(f"task add p write task-{number} please")
+        await one.until(lambda s: s.statuses() == {"IN_PROGRESS": 2})
+        process = one.process
+        assert process is not None
+        assert one.kill(signal.SIGTERM) < 2.0
+        assert process.returncode == 0
+        journals = list((tmp_path / "data" / "runs").glob("*/events.jsonl"))
+        sizes = [journal.stat().st_size for journal in journals]
+        await one.until(lambda _: all(j.stat().st_size > s for j, s in zip(journals, sizes, strict=True)))
+        one.start()
+        await one.until(lambda s: s.statuses() == {"COMPLETED": 2})
+        assert one.query("SELECT max(epoch) FROM run") == [(1,)]
+
+
+async def test_restart_from_chat_keeps_the_process_and_answers_where_it_was_asked(tmp_path: Path) -> None:
+    one = Session(tmp_path)
+    one.prepare()
+    with one.running():
+        process = one.process
+        assert process is not None
+        refused = await one.answered(one.say("restart"))
+        assert "confirm:yes" in refused["wire"]["text"]
+        one.say("restart confirm:yes")
+        await one.until(lambda s: [m for m in s.seen() if "Back after" in m.get("wire", {}).get("text", "")])
+        assert process.poll() is None
+        answer = await one.answered(one.say("version"))
+        assert answer["wire"]["verdict"] == "ok"
+
+
+async def test_a_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    one = Session(tmp_path)
+    one.prepare()
+    with one.running():
+        await one.answered(one.say("version"))
+        done = run_daemon(str(one.config))
+        assert done.returncode == 2
+        assert "already uses" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["chat", "--help"], ["do", "--help"]])
+def test_help_is_at_hand(words: list[str]) -> None:
+    done = run_daemon(*words)
+    assert done.returncode == 0
+    assert "usage: agent-queue" in done.stdout
+
+
+def test_a_command_without_a_daemon_says_how_to_start_one(tmp_path: Path) -> None:
+    done = run_daemon("do", "--socket", str(tmp_path / "none.sock"), "status")
+    assert done.returncode == 3
+    assert "agent-queue" in done.stderr

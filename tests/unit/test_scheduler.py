@@ -1,0 +1,302 @@
+"""The scheduler: who goes first, what nobody may get, and that the answer says why."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import count, pairwise
+from random import Random
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.scheduler import (
+    AgentLoad,
+    Assignment,
+    ProjectLoad,
+    ReadyTask,
+    Reason,
+    Snapshot,
+    schedule,
+    why_not,
+)
+
+
+def task(name: str, priority: int = 1, created_at: float = 0.0, not_before: float | None = None) -> ReadyTask:
+    return ReadyTask(id=name, priority=priority, created_at=created_at, not_before=not_before)
+
+
+def project(name: str, *tasks: str | ReadyTask, **rules: object) -> ProjectLoad:
+    ready = tuple(task(one) if isinstance(one, str) else one for one in tasks)
+    settled = ProjectLoad(id=name, weight=1.0, max_agents=2, finished_in_window=1, ready=ready)
+    return replace(settled, **rules)  # type: ignore[arg-type]
+
+
+def snapshot(
+    *projects: ProjectLoad, free: int = 1, now: float = 100.0, budget: int | None = None
+) -> Snapshot:
+    agents = (AgentLoad(id="a", free=free),)
+    return Snapshot(projects=projects, agents=agents, now=now, global_budget_left=budget)
+
+
+def started(picture: Snapshot) -> list[str]:
+    return [assignment.task_id for assignment in schedule(picture)]
+
+
+def codes(picture: Snapshot, name: str) -> list[str]:
+    return [reason.code for reason in why_not(picture, name)]
+
+
+def test_an_assignment_names_task_project_and_agent() -> None:
+    assert schedule(snapshot(project("p", "t"))) == (Assignment("t", "p", "a"),)
+
+
+def test_a_project_that_has_finished_nothing_goes_first_even_above_its_share() -> None:
+    new = project("new", "n", finished_in_window=0, used_in_window=900)
+    assert started(snapshot(project("old", "o", used_in_window=100), new)) == ["n"]
+
+
+def test_that_guarantee_is_for_one_task_at_a_time() -> None:
+    new = project("new", "n", "p", finished_in_window=0, used_in_window=900)
+    assert started(snapshot(project("old", "o", used_in_window=100), new, free=2)) == ["n", "o"]
+
+
+def test_then_the_project_furthest_below_its_share_goes_first() -> None:
+    heavy = project("heavy", "h", weight=3.0, used_in_window=500)
+    light = project("light", "l", weight=1.0, used_in_window=300)
+    assert started(snapshot(heavy, light)) == ["h"]
+    assert started(snapshot(replace(heavy, used_in_window=1000), light)) == ["l"]
+
+
+def test_an_idle_project_does_not_bend_the_shares_of_the_others() -> None:
+    heavy = project("heavy", "h", weight=3.0, used_in_window=500)
+    light = project("light", "l", weight=1.0, used_in_window=300)
+    idle = project("idle", weight=1000.0, used_in_window=50_000)
+    assert started(snapshot(heavy, light, idle)) == ["h"]
+
+
+def test_where_no_tokens_are_used_the_fewest_running_per_weight_goes_first() -> None:
+    a = project("a", "x", weight=1.0, running=1)
+    b = project("b", "y", weight=4.0, running=3, max_agents=4)
+    assert started(snapshot(a, b)) == ["y"]
+
+
+def test_where_no_tokens_are_used_agents_still_alternate_between_projects() -> None:
+    a, b = project("a", "x", finished_in_window=5), project("b", "y", finished_in_window=4)
+    assert started(snapshot(a, b)) == ["y"]
+
+
+def test_each_assignment_counts_before_the_next() -> None:
+    a, b = project("a", "a1", "a2", "a3"), project("b", "b1", "b2")
+    assert started(snapshot(a, b, free=9)) == ["a1", "b1", "a2", "b2"]
+
+
+def test_a_projects_tasks_go_by_priority_then_age_then_id() -> None:
+    tasks = (task("d", 2, 0.0), task("c", 1, 9.0), task("b", 1, 5.0), task("a", 1, 9.0), task("e", 0, 50.0))
+    assert started(snapshot(project("p", *tasks, max_agents=9), free=9)) == ["e", "b", "a", "c", "d"]
+
+
+def test_the_agent_with_most_free_slots_is_taken_then_by_id() -> None:
+    agents = tuple(AgentLoad(id=name, free=free) for name, free in (("b", 1), ("a", 1), ("c", 2), ("z", -1)))
+    picture = Snapshot(projects=(project("p", "1", "2", "3", "4", "5", max_agents=9),), agents=agents)
+    assert [assignment.agent_id for assignment in schedule(picture)] == ["c", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "code"),
+    [
+        (snapshot(project("p", "t", running=2)), "capacity"),
+        (snapshot(project("p", "t", max_agents=0)), "capacity"),
+        (snapshot(project("p", "t", budget_left=0)), "budget"),
+        (snapshot(project("p", "t"), budget=-5), "budget"),
+        (snapshot(project("p", "t", paused=True)), "paused"),
+        (snapshot(project("p", "t"), free=0), "no_agent"),
+        (replace(snapshot(project("p", "t")), agents=()), "no_agent"),
+        (snapshot(project("p", task("t", not_before=100.5))), "cooldown"),
+        (snapshot(project("o", "u", finished_in_window=0), project("p", "t")), "behind"),
+        (snapshot(project("p", "other", max_agents=0)), "behind"),
+    ],
+)
+def test_what_does_not_start_has_its_reason(picture: Snapshot, code: str) -> None:
+    assert "t" not in started(picture)
+    assert codes(picture, "t") == [code]
+
+
+def test_every_reason_is_told_at_once() -> None:
+    stuck = project("p", task("t", not_before=200.0), paused=True, budget_left=0, running=2)
+    assert codes(snapshot(stuck, free=0, budget=0), "t") == [
+        "paused",
+        "budget",
+        "budget",
+        "capacity",
+        "no_agent",
+        "cooldown",
+    ]
+
+
+def test_behind_names_those_that_go_first() -> None:
+    picture = snapshot(project("p", "a", "b", "c", "d", "t", max_agents=9), free=4)
+    assert why_not(picture, "t") == (Reason("behind", "others go first: a, b, c and 1 more"),)
+
+
+def test_a_cooldown_ends_at_its_time() -> None:
+    assert started(snapshot(project("p", task("t", not_before=100.0)), now=100.0)) == ["t"]
+
+
+names = st.sampled_from("abcdefgh")
+budgets = st.none() | st.integers(-1, 3)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    serial = count()
+
+    def ready() -> ReadyTask:
+        return ReadyTask(
+            id=f"{draw(names)}{next(serial)}",
+            priority=draw(st.integers(0, 2)),
+            created_at=draw(st.sampled_from([0.0, 1.0, 2.0])),
+            not_before=draw(st.sampled_from([None, None, 50.0, 100.0, 150.0])),
+        )
+
+    def load(name: str) -> ProjectLoad:
+        return ProjectLoad(
+            id=name,
+            weight=draw(st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.5, 7.0])),
+            max_agents=draw(st.integers(0, 4)),
+            running=draw(st.integers(0, 3)),
+            paused=draw(st.integers(0, 9)) == 0,
+            budget_left=draw(budgets),
+            used_in_window=draw(st.sampled_from([0, 0, 10, 1000, 123_456])),
+            finished_in_window=draw(st.integers(0, 3)),
+            ready=tuple(ready() for _ in range(draw(st.integers(0, 4)))),
+        )
+
+    projects = draw(st.lists(names, unique=True, max_size=5))
+    agents = draw(st.lists(names, unique=True, max_size=4))
+    return Snapshot(
+        projects=tuple(load(name) for name in projects),
+        agents=tuple(AgentLoad(id=name, free=draw(st.integers(-1, 3))) for name in agents),
+        now=100.0,
+        global_budget_left=draw(st.sampled_from([None, None, None, 5, 0])),
+    )
+
+
+def due(load: ProjectLoad) -> list[ReadyTask]:
+    tasks = [one for one in load.ready if one.not_before is None or one.not_before <= 100.0]
+    return sorted(tasks, key=lambda one: (one.priority, one.created_at, one.id))
+
+
+@given(snapshots(), st.randoms(use_true_random=False))
+def test_the_order_of_the_input_does_not_matter(picture: Snapshot, rng: Random) -> None:
+    projects = (replace(one, ready=tuple(rng.sample(one.ready, len(one.ready)))) for one in picture.projects)
+    shuffled = replace(
+        picture,
+        projects=tuple(rng.sample(list(projects), len(picture.projects))),
+        agents=tuple(rng.sample(picture.agents, len(picture.agents))),
+    )
+    assert schedule(shuffled) == schedule(picture)
+
+
+@given(snapshots())
+def test_nobody_gets_more_than_the_rules_allow(picture: Snapshot) -> None:
+    given_out = schedule(picture)
+    of_agent = Counter(one.agent_id for one in given_out)
+    of_project = Counter(one.project_id for one in given_out)
+    assert all(of_agent[agent.id] <= max(0, agent.free) for agent in picture.agents)
+    for load in picture.projects:
+        if of_project[load.id]:
+            assert not load.paused
+            assert load.budget_left is None or load.budget_left > 0
+            assert load.running + of_project[load.id] <= load.max_agents
+    assert not given_out or picture.global_budget_left is None or picture.global_budget_left > 0
+    assert len({one.task_id for one in given_out}) == len(given_out)
+
+
+@given(snapshots())
+def test_no_agent_idles_while_a_task_may_start(picture: Snapshot) -> None:
+    given_out = schedule(picture)
+    if sum(max(0, agent.free) for agent in picture.agents) == len(given_out):
+        return
+    of_project = Counter(one.project_id for one in given_out)
+    for load in picture.projects:
+        allowed = load.max_agents - load.running - of_project[load.id]
+        barred = load.paused or 0 in (load.budget_left, picture.global_budget_left) or load.budget_left == -1
+        assert barred or allowed <= 0 or of_project[load.id] == len(due(load))
+
+
+@given(snapshots())
+def test_within_a_project_nothing_overtakes_a_more_urgent_task(picture: Snapshot) -> None:
+    given_out = schedule(picture)
+    for load in picture.projects:
+        got = [one.task_id for one in given_out if one.project_id == load.id]
+        assert got == [one.id for one in due(load)][: len(got)]
+
+
+@given(snapshots())
+def test_a_task_has_a_reason_exactly_when_it_does_not_start(picture: Snapshot) -> None:
+    first = started(picture)
+    for load in picture.projects:
+        for one in load.ready:
+            assert bool(why_not(picture, one.id)) == (one.id not in first)
+
+
+@dataclass
+class Simulation:
+    """Projects that always have work, and runs that end in random order at random cost, in one window."""
+
+    weights: dict[str, float]
+    costs: dict[str, int]
+    """Mean tokens of one run of each project."""
+    slots: int
+    rng: Random
+    running: list[str] = field(default_factory=list)
+    starts: list[str] = field(default_factory=list)
+    used: Counter[str] = field(default_factory=Counter)
+    finished: Counter[str] = field(default_factory=Counter)
+
+    def load(self, name: str) -> ProjectLoad:
+        return ProjectLoad(
+            id=name,
+            weight=self.weights[name],
+            max_agents=self.slots,
+            running=self.running.count(name),
+            used_in_window=self.used[name],
+            finished_in_window=self.finished[name],
+            ready=tuple(task(f"{name}{n}") for n in range(self.slots)),
+        )
+
+    def go(self, runs: int) -> None:
+        for _ in range(runs):
+            free = self.slots - len(self.running)
+            new = [one.project_id for one in schedule(snapshot(*map(self.load, self.weights), free=free))]
+            self.running += new
+            self.starts += new
+            name = self.running.pop(self.rng.randrange(len(self.running)))
+            self.used[name] += self.rng.randint(self.costs[name] // 2, self.costs[name] * 3 // 2)
+            self.finished[name] += 1
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@given(
+    st.lists(st.integers(1, 5), min_size=2, max_size=4),
+    st.lists(st.sampled_from([500, 1000, 1500]), min_size=4, max_size=4),
+    st.integers(1, 4),
+    st.integers(0, 1000),
+)
+def test_over_a_long_run_tokens_are_shared_by_weight(
+    weights: list[int], costs: list[int], slots: int, seed: int
+) -> None:
+    named = {name: float(weight) for name, weight in zip("pqrs", weights, strict=False)}
+    run = Simulation(named, dict(zip("pqrs", costs, strict=True)), slots, Random(seed))
+    run.go(2000)
+    for name, weight in named.items():
+        assert run.used[name] / run.used.total() == pytest.approx(weight / sum(weights), rel=0.1)
+
+
+@pytest.mark.parametrize("cost", [0, 1000])
+def test_a_light_project_is_never_starved(cost: int) -> None:
+    run = Simulation({"a": 20.0, "b": 20.0, "z": 1.0}, dict.fromkeys("abz", cost), 2, Random(7))
+    run.go(600)
+    starts = [place for place, name in enumerate(run.starts) if name == "z"]
+    assert len(starts) > 5
+    assert max(later - earlier for earlier, later in pairwise(starts)) < 100
