@@ -35,6 +35,9 @@ from orchestrator.transport import Frontend, Post
 
 log = structlog.get_logger(__name__)
 
+CYCLE_PATIENCE = 1.0
+"""Seconds that a cycle at work gets to end at shutdown."""
+
 
 class AlreadyRunning(UserError):
     """Another daemon uses the same data folder."""
@@ -69,7 +72,8 @@ class Daemon:
         self._connections: list[Connection] = []
         self._cycle_job: Job | None = None
         self._cycle_due = False
-        self._cycling = False
+        self._cycle_done = asyncio.Event()
+        self._cycle_done.set()
 
     def request_restart(self) -> None:
         """End, and begin again."""
@@ -132,8 +136,7 @@ class Daemon:
             asyncio.create_task(c.relay.run(), name=f"relay {c.frontend.name}") for c in self._connections
         ]
         starter = asyncio.create_task(self._start_cycle(), name="starter")
-        scheduler = AsyncIOScheduler(timezone="UTC")
-        self._scheduler = scheduler
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
         watch = [intake, *relays, starter]
         for task in watch:
             task.add_done_callback(self._died)
@@ -150,8 +153,7 @@ class Daemon:
             await _cancel(*links, *relays)
             await asyncio.gather(*(c.frontend.close() for c in self._connections))
             await _cancel(starter)
-            if scheduler.running:
-                scheduler.shutdown(wait=False)
+            await self._stop_cycle()
 
     def _died(self, task: asyncio.Task[None]) -> None:
         """A part that must run for ever has ended: end as a whole, so that a supervisor starts us anew."""
@@ -177,18 +179,29 @@ class Daemon:
 
     async def _cycle(self) -> None:
         """The scheduled job: one cycle, and another for what has come meanwhile."""
-        self._cycling = self._cycle_due = True
+        self._cycle_done.clear()
+        self._cycle_due = True
         try:
             while self._cycle_due:
                 self._cycle_due = False
                 await self.orchestrator.run_one_cycle()
         finally:
-            self._cycling = False
+            self._cycle_done.set()
+
+    async def _stop_cycle(self) -> None:
+        """Start no cycle any more, and let the one at work come to its end."""
+        if not self._scheduler.running:
+            return
+        self._scheduler.pause()
+        self._cycle_due = False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._cycle_done.wait(), CYCLE_PATIENCE)
+        self._scheduler.shutdown(wait=False)
 
     def _wake_cycle(self) -> None:
         """There is something to do: run the job now instead of at its next time."""
         self._cycle_due = True
-        if not self._cycling and self._cycle_job is not None:
+        if self._cycle_done.is_set() and self._cycle_job is not None:
             self._cycle_job.modify(next_run_time=datetime.now(UTC))
 
 
@@ -201,7 +214,7 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
 def run(config_path: Path | None) -> int:
     """Run the daemon as users do; returns the exit code, or never, where a restart replaces the process."""
     settings = load_settings(config_path)
-    configure_logs(settings.log_level, Redactor(settings).redact)
+    configure_logs(settings.log_level, Redactor(settings))
 
     async def serve() -> bool:
         return await Daemon(settings).run()

@@ -2,25 +2,21 @@
 
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
-from typing import Any
 
 import structlog
 
+from orchestrator.redaction import Redactor
 
-def configure(level: str, redact: Callable[[str], str]) -> None:
+
+def configure(level: str, redactor: Redactor) -> None:
     """Send our events and the libraries' warnings to standard error."""
-
-    def redacted(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
-
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            redacted,
+            redactor.processor,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),

@@ -17,7 +17,7 @@ from typing import Any
 AGENT = """
 import os, pathlib, sys, time
 text = sys.stdin.read()
-name, lines, pause = text.split()[2], int(sys.argv[1]), float(sys.argv[2])
+name, lines, pause = text.split()[1], int(sys.argv[1]), float(sys.argv[2])
 for number in range(lines):
     print(f"{name} says {number}", flush=True)
     time.sleep(pause)

@@ -66,13 +66,14 @@ class ControlServer:
         self._handle = handle
         self._server: asyncio.Server | None = None
         self._followers: set[asyncio.StreamWriter] = set()
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def open(self) -> None:
         """Listen, for our own user alone."""
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._connected, str(self._path), limit=_LIMIT)
+            self._server = await asyncio.start_unix_server(self._accept, str(self._path), limit=_LIMIT)
         finally:
             os.umask(mask)
 
@@ -86,9 +87,15 @@ class ControlServer:
         """Let everybody go."""
         if self._server is not None:
             self._server.close()
-        for follower in self._followers:
-            follower.close()
+        for writer in self._clients.values():
+            writer.close()
+        await asyncio.gather(*self._clients, return_exceptions=True)
         self._path.unlink(missing_ok=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = asyncio.create_task(self._connected(reader, writer))
+        self._clients[client] = writer
+        client.add_done_callback(lambda gone: self._clients.pop(gone, None))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

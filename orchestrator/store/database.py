@@ -38,6 +38,8 @@ class Tx:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self.signals: set[Signal] = set()
+        self.afterwards: list[Callable[[], None]] = []
+        """Called after the commit, and not where there is none."""
 
     async def execute(self, statement: sa.Executable, rows: Sequence[dict[str, Any]] | None = None) -> int:
         """Run *statement* and return the number of rows it changed."""
@@ -135,6 +137,8 @@ class Database:
         for signal in tx.signals:
             for listener in self._listeners.get(signal, ()):
                 listener()
+        for call in tx.afterwards:
+            call()
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:

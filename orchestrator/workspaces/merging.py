@@ -125,7 +125,7 @@ async def _scratch(repo: Repo, path: Path, start: str) -> AsyncIterator[Path]:
 
 
 async def _merge(folder: Path, work: _Work) -> None:
-    await _join(folder, work, work.commit, f"{work.title}\n\nMerge branch {work.branch}")
+    await _join(folder, work, work.commit, f"Merge {work.task_id}: {work.title}")
 
 
 async def _join(folder: Path, work: _Work, commit: str, message: str) -> None:
