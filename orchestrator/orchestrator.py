@@ -1,5 +1,6 @@
 """The orchestrator: everything between a chat line and a merged branch, behind one facade."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.migrate import migrate
 from orchestrator.store.outbox import key_of
 from orchestrator.transport import Place, Post
+from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +61,9 @@ class Orchestrator:
         self.lifecycle = Lifecycle(self.speaker, clock)
         self._jobs = Jobs()
         data = Path(settings.data_dir)
+        self._scratch = data / "scratch"
         finisher = Finisher(
-            self.database, self.lifecycle, settings=settings.runs, git=settings.git, scratch=data / "scratch"
+            self.database, self.lifecycle, settings=settings.runs, git=settings.git, scratch=self._scratch
         )
         self.runs = Runs(
             Tools(
@@ -112,6 +115,7 @@ class Orchestrator:
     async def initialize(self) -> None:
         """Bring the store to the present schema, take over the configured people, answer a restart."""
         await migrate(self.settings.database)
+        await asyncio.to_thread(_sweep, self._scratch)
         configured = {
             name: (Role[person.role.upper()], [tuple(a.split(":", 1)) for a in person.accounts])
             for name, person in self.settings.people.items()
@@ -160,3 +164,9 @@ class Orchestrator:
         await self._jobs.close()
         await self.runs.close()
         await self.database.close()
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove the worktrees of merges that a crash cut off; they are made again."""
+    for path in scratch.glob("*"):
+        worktrees.discard(path)

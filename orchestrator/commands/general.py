@@ -118,7 +118,9 @@ async def restart(ctx: Context, args: Nothing) -> Answer:
         "at": ctx.now,
     }
     await flags.put(ctx.tx, flags.RESTARTED_BY, asked)
-    ctx.tx.afterwards.append(ctx.services.request_restart)  # earlier, this event would be handled again after it
+    ctx.tx.afterwards.append(
+        ctx.services.request_restart
+    )  # earlier, this event would be handled again after it
     return Post(text="🔄 Restarting; agents go on working. I will say here when I am back.")
 
 

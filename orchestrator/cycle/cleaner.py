@@ -2,12 +2,13 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.settings import DeliverySettings
 from orchestrator.store import inbox, outbox, runs
 from orchestrator.store.database import Database
+from orchestrator.workspaces import worktrees
 
 _EVERY = 3600.0
 
@@ -40,18 +41,20 @@ class Cleaner:
         before = now - self._settings.keep_days * 86400
         async with self._db.transaction() as tx:
             gone = await outbox.prune(tx, before) + await inbox.prune(tx, before)
-        async with self._db.read() as tx:
+        there = await asyncio.to_thread(lambda: list(self._worktrees.glob("*/*")))
+        async with (
+            self._db.read() as tx
+        ):  # after looking: what was leased meanwhile is not taken for an orphan
             held = {lease.path for lease in await runs.leases(tx)}
             living = {run.id for run in await runs.live(tx)}
-        gone += await asyncio.to_thread(_remove_worktrees, self._worktrees, held)
+        gone += await asyncio.to_thread(_remove_worktrees, [p for p in there if str(p) not in held])
         return gone + await asyncio.to_thread(_remove_old_runs, self._folders, living, before)
 
 
-def _remove_worktrees(folder: Path, held: set[str]) -> int:
+def _remove_worktrees(orphans: Sequence[Path]) -> int:
     """Remove worktrees that no lease names; their branches keep what was committed."""
-    orphans = [path for path in folder.glob("*/*") if str(path) not in held]
     for path in orphans:
-        shutil.rmtree(path, ignore_errors=True)
+        worktrees.discard(path)
     return len(orphans)
 
 

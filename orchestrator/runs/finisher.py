@@ -23,6 +23,9 @@ from orchestrator.workspaces import changes, merging, worktrees
 
 log = structlog.get_logger(__name__)
 
+_DONE, _TESTS_FAILED, _CONFLICT = "done", "tests failed", "conflict"
+_FINISHED = (_DONE, _TESTS_FAILED, _CONFLICT)
+"""Outcomes of runs whose work was committed before it was tested."""
 _TOLD = 4000
 """Characters of failing tests' output that the agent is told."""
 
@@ -105,14 +108,18 @@ class Finisher:
                 await self._lifecycle.complete(tx, task, TaskEvent.PR_MERGED, words)
 
     async def release(self, run: Run, lease: Workspace) -> None:
-        """Save what is left in the worktree on its branch, remove it, and end the lease."""
+        """Save what a run cut short has left on its branch, remove the worktree, and end the lease.
+
+        After a finished run nothing is saved: what lies there then came from tests, and nobody has seen it.
+        """
         async with self._db.read() as tx:
             task = await tasks.find(tx, run.task_id)
             repo = await projects.get_repo(tx, lease.repo_id)
         path = Path(lease.path)
-        if task is not None and path.exists():
+        if task is not None and path.exists() and run.outcome not in _FINISHED:
             try:
-                await self._commit(path, task, f"Work in progress of {task.id}, run {run.epoch}")
+                words = f"Work in progress of {task.id}, run {run.epoch}"
+                await self._commit(path, task, words, unfinished=True)
             except worktrees.GitError as fault:
                 # A half-made worktree has nothing to save; one that has keeps its branch at the last commit.
                 log.warning("release.not_committed", run=run.id, error=str(fault))
@@ -120,13 +127,14 @@ class Finisher:
         async with self._db.transaction() as tx:
             await runs.release(tx, run.id)
 
-    async def _commit(self, path: Path, task: Task, message: str) -> None:
+    async def _commit(self, path: Path, task: Task, message: str, *, unfinished: bool = False) -> None:
         await changes.commit_all(
             path,
             message=message,
             task_id=task.id,
             author_name=self._git.author_name,
             author_email=self._git.author_email,
+            unfinished=unfinished,
         )
 
     async def _test(self, run: Run, task: Task, project: Project, path: Path) -> _Tested:
@@ -141,7 +149,7 @@ class Finisher:
 
     async def _tests_failed(self, tx: Tx, run: Run, task: Task, tested: _Tested) -> None:
         """Failing tests go back to the agent once; the second time a person decides."""
-        if not await self._end(tx, run, "tests failed"):
+        if not await self._end(tx, run, _TESTS_FAILED):
             return
         fact = f"`{tested.command}` exited {tested.exit_code}"
         told = f"{fact}:\n{tested.output[-_TOLD:]}"
@@ -170,7 +178,7 @@ class Finisher:
             words = await self._merge(task, project, repo)
         except merging.MergeConflict as conflict:
             async with self._db.transaction() as tx:
-                if await self._end(tx, run, "conflict"):
+                if await self._end(tx, run, _CONFLICT):
                     fault = str(conflict)
                     await self._lifecycle.fail(tx, task, TaskEvent.EXECUTION_ERROR, fault, retry_after=None)
                     await tasks.update(tx, task.id, feedback=_resolve(fault))
@@ -202,7 +210,7 @@ class Finisher:
         task = await tasks.get(tx, task.id)
         await self._lifecycle.not_merged(tx, task, fault)
 
-    async def _end(self, tx: Tx, run: Run, outcome: str = "done") -> bool:
+    async def _end(self, tx: Tx, run: Run, outcome: str = _DONE) -> bool:
         return await runs.end(tx, run.id, self._lifecycle.clock(), outcome)
 
 

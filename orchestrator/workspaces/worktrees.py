@@ -122,6 +122,13 @@ async def remove(repo: Repo, path: Path) -> None:
     await asyncio.to_thread(notes.forget, Path(repo.path), path)
 
 
+def discard(path: Path) -> None:
+    """Remove a worktree that nobody owns any more, whichever repository it is of. Blocking."""
+    with suppress(GitError, FileNotFoundError):
+        shutil.rmtree(notes.admin_folder(path))
+    _remove_folder(path)
+
+
 def _remove_folder(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         path.unlink()
