@@ -8,7 +8,6 @@ import claude_agent_sdk as sdk
 
 from orchestrator.agent import (
     Event,
-    Question,
     RateLimit,
     Session,
     Text,
@@ -56,7 +55,7 @@ class Reader:
                 self._session = message.data["session_id"]
                 yield Session(message.data["session_id"])
             case sdk.SystemMessage(subtype="api_retry", data={"error": "rate_limit", "attempt": 1}):
-                yield RateLimit("Claude's endpoint refuses requests for now; trying again")
+                yield RateLimit("Claude refuses requests for now (429); trying again.")
             case sdk.RateLimitEvent(rate_limit_info=info) if info.status != "allowed":
                 yield RateLimit(_limit_words(info), info.resets_at)
             case sdk.AssistantMessage(error=None) | sdk.UserMessage():
@@ -96,25 +95,6 @@ def _read_block(block: sdk.ContentBlock, *, of_agent: bool) -> Iterator[Event]:
             yield ToolResult(block.tool_use_id, not block.is_error, _line(_plain(block.content)))
 
 
-def detail(args: Mapping[str, Any]) -> str:
-    """All that a tool would be given. Further lines are indented, so that no value can pass for a name."""
-    lines = []
-    for name, value in args.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        lines.append("\n    ".join(f"{name}: {text}".splitlines()))
-    return "\n".join(lines)
-
-
-def question(request_id: str, asked: Mapping[str, Any]) -> Question:
-    """One of the questions that the agent asks together."""
-    options = asked.get("options") or []
-    lines = [asked["question"]]
-    lines += [f"- {o['label']}: {o['description']}" for o in options if o.get("description")]
-    if asked.get("multiSelect"):
-        lines.append("(Several may be chosen: name them all.)")
-    return Question(request_id, "\n".join(lines), tuple(o["label"] for o in options))
-
-
 def _summary(args: Mapping[str, Any]) -> str:
     """The one argument that tells most about a tool call."""
     for name in _TELLING:
@@ -137,6 +117,6 @@ def _plain(content: str | list[dict[str, Any]] | None) -> str:
 def _limit_words(info: sdk.RateLimitInfo) -> str:
     window = (info.rate_limit_type or "usage").replace("_", " ")
     if info.status == "rejected":
-        return f"the account's {window} limit is reached"
+        return f"The account's {window} limit is reached."
     share = f" ({info.utilization:.0%} used)" if info.utilization is not None else ""
-    return f"the account comes near its {window} limit{share}"
+    return f"The account comes near its {window} limit{share}."

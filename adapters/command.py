@@ -34,7 +34,7 @@ from orchestrator.agent import (
 from orchestrator.errors import UserError
 
 _LIMITED = 75
-_DIRECTIVE = re.compile(r"::(usage|session|ask|limit)((?: +\w+=\S*)*) *(?:::(.*))?")
+_DIRECTIVE = re.compile(r"::(usage|session|ask|limit)((?: +\w+=(?:(?!::)\S)*)*) *(?:::(.*))?")
 _PLACES = ("title", "prompt", "task", "workdir", "session")
 _PLACE = re.compile(r"\{(" + "|".join(_PLACES) + r")\}")
 _TOLD = 2000

@@ -16,24 +16,42 @@ _LINGER = 0.5
 class AgentProcess:
     """A started program, its output and its input."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        output: asyncio.StreamReader,
+        pipe: asyncio.BaseTransport,
+    ) -> None:
         self._process = process
+        self._output = output
+        self._pipe = pipe
         self._input = asyncio.Lock()
 
     @classmethod
     async def start(cls, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> "AgentProcess":
         """Start *argv* in *cwd* with *env* alone. OSError where that cannot be done."""
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=cwd,
-            env=dict(env),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=_CHUNK,
+        # A pipe of our own: asyncio's would stay open for as long as a child of the program holds on to it.
+        reading, writing = os.pipe()
+        output = asyncio.StreamReader(limit=_CHUNK)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", buffering=0)
         )
-        return cls(process)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                cwd=cwd,
+                env=dict(env),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=writing,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except BaseException:
+            pipe.close()
+            raise
+        finally:
+            os.close(writing)
+        return cls(process, output, pipe)
 
     @property
     def running(self) -> bool:
@@ -57,11 +75,10 @@ class AgentProcess:
 
     async def lines(self) -> AsyncIterator[list[str]]:
         """Its output, as the lines that have come together; ends with the process, whoever else holds on."""
-        assert self._process.stdout is not None  # noqa: S101 - it was started with a pipe
         ended = asyncio.create_task(self._process.wait())
         rest = b""
         try:
-            while data := await self._read(self._process.stdout, ended):
+            while data := await self._read(ended):
                 rest += data
                 whole, newline, rest = rest.rpartition(b"\n")
                 if not newline and len(rest) > _LINE_MAX:
@@ -73,9 +90,9 @@ class AgentProcess:
         finally:
             ended.cancel()
 
-    async def _read(self, stdout: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:
+    async def _read(self, ended: asyncio.Task[int]) -> bytes:
         """What has come; nothing at the end, or shortly after the process's end where its children stay silent."""
-        reading = asyncio.create_task(stdout.read(_CHUNK))
+        reading = asyncio.create_task(self._output.read(_CHUNK))
         await asyncio.wait((reading, ended), return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
             await asyncio.wait([reading], timeout=_LINGER)
@@ -97,6 +114,7 @@ class AgentProcess:
             if self.running:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._process.wait(), grace)
+        self._pipe.close()
 
 
 def _decode(data: bytes) -> list[str]:
