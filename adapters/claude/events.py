@@ -6,16 +6,7 @@ from typing import Any
 
 import claude_agent_sdk as sdk
 
-from orchestrator.agent import (
-    Event,
-    RateLimit,
-    Session,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolResult,
-    Usage,
-)
+from orchestrator.agent import Event, RateLimit, Session, Text, Thinking, ToolCall, ToolResult, Usage
 
 _SUMMARY = 200
 _TELLING = (
@@ -29,12 +20,7 @@ _TELLING = (
     "description",
     "prompt",
 )
-_IN_A_TURN = (
-    "input_tokens",
-    "cache_creation_input_tokens",
-    "cache_read_input_tokens",
-    "output_tokens",
-)
+_IN_A_TURN = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _IN_A_MODEL = ("inputTokens", "cacheCreationInputTokens", "cacheReadInputTokens", "outputTokens")
 _PRICES = (1.0, 1.25, 0.1, 5.0)
 """What such tokens cost, as multiples of the price of plain input."""
@@ -45,8 +31,8 @@ class Reader:
 
     def __init__(self, *, resumed: bool) -> None:
         self._session: str | None = None
-        # A resumed CLI goes on counting the money of its conversation, and does not tell what there was.
-        self._cost: float | None = None if resumed else 0.0
+        # A resumed CLI goes on counting the use of its conversation, and does not tell what there was.
+        self._before: Usage | None = None if resumed else Usage(0)
 
     def read(self, message: sdk.Message) -> Iterator[Event]:
         """Yield what *message* has to tell."""
@@ -67,20 +53,26 @@ class Reader:
                     yield usage
 
     def _usage(self, message: sdk.ResultMessage) -> Usage:
-        """What the turn used: tokens are told by turn, money as the sum over the conversation."""
-        used = [(message.usage or {}).get(name) or 0 for name in _IN_A_TURN]
-        total = message.total_cost_usd or 0.0
-        if self._cost is None:
-            self._cost = total * (1 - _share(used, message.model_usage or {}))
-        cost, self._cost = max(0.0, total - self._cost), max(total, self._cost)
-        return Usage(sum(used), round(cost, 9))
+        """What was used since the last result. `usage` leaves subagents out; the sums by model hold all."""
+        turn = [(message.usage or {}).get(name) or 0 for name in _IN_A_TURN]
+        told: Mapping[str, Any] = message.model_usage or {}
+        models = [[model.get(name) or 0 for name in _IN_A_MODEL] for model in told.values()]
+        tokens, cost = sum(map(sum, models)), message.total_cost_usd or 0.0
+        if self._before is None:
+            self._before = Usage(max(0, tokens - sum(turn)), cost * (1 - _share(turn, models)))
+        before = self._before
+        self._before = Usage(max(tokens, before.tokens), max(cost, before.cost))
+        return Usage(self._before.tokens - before.tokens, round(self._before.cost - before.cost, 9))
 
 
-def _share(used: list[int], models: Mapping[str, Any]) -> float:
-    """Which part of the cost of *models* stands for the tokens *used*; exact where there is one model."""
-    known = [m.get(name) or 0 for m in models.values() for name in _IN_A_MODEL]
-    whole = sum(n * price for n, price in zip(known, _PRICES * len(models), strict=True))
-    return min(1.0, sum(n * price for n, price in zip(used, _PRICES, strict=True)) / whole) if whole else 1.0
+def _share(turn: list[int], models: list[list[int]]) -> float:
+    """Which part of the money a turn stands for; exact where all was used by one model."""
+    whole = sum(map(_weight, models))
+    return min(1.0, _weight(turn) / whole) if whole else 1.0
+
+
+def _weight(tokens: list[int]) -> float:
+    return sum(number * price for number, price in zip(tokens, _PRICES, strict=True))
 
 
 def _read_block(block: sdk.ContentBlock, *, of_agent: bool) -> Iterator[Event]:
