@@ -74,6 +74,7 @@ class Daemon:
         self._cycle_due = False
         self._cycle_done = asyncio.Event()
         self._cycle_done.set()
+        self._cycling: asyncio.Task[None] | None = None
 
     def request_restart(self) -> None:
         """End, and begin again."""
@@ -180,12 +181,14 @@ class Daemon:
     async def _cycle(self) -> None:
         """The scheduled job: one cycle, and another for what has come meanwhile."""
         self._cycle_done.clear()
+        self._cycling = asyncio.current_task()
         self._cycle_due = True
         try:
             while self._cycle_due:
                 self._cycle_due = False
                 await self.orchestrator.run_one_cycle()
         finally:
+            self._cycling = None
             self._cycle_done.set()
 
     async def _stop_cycle(self) -> None:
@@ -199,7 +202,12 @@ class Daemon:
         self._scheduler.shutdown(wait=False)
 
     def _wake_cycle(self) -> None:
-        """There is something to do: run the job now instead of at its next time."""
+        """There is something to do: run the job now instead of at its next time.
+
+        What a cycle changes itself, it goes on with itself: its steps stand in the order of their effects.
+        """
+        if asyncio.current_task() is self._cycling:
+            return
         self._cycle_due = True
         if self._cycle_done.is_set() and self._cycle_job is not None:
             self._cycle_job.modify(next_run_time=datetime.now(UTC))

@@ -18,6 +18,7 @@ CYCLES = 200
 
 async def prepared(folder: Path, finished: int) -> Orchestrator:
     """An orchestrator over a database with so many finished tasks."""
+    folder.mkdir()
     settings = Settings(data_dir=folder, database=folder / "store.db")
     one = Orchestrator(
         settings,

@@ -206,6 +206,7 @@ class Session:
             answer = await self.answered(self.say(line))
             if answer["wire"].get("verdict") != "ok":
                 raise RuntimeError(f"{line}: {answer}")
+        await self.until(lambda s: s.query("SELECT 1 FROM repo WHERE state = 'ready'"))
 
 
 def lines_by_thread(seen: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

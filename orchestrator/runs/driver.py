@@ -137,24 +137,18 @@ class Driver:
             if spawned.id is not None:
                 self._folder.write_supervisor(spawned.id)
             tree = await self._workspace(task, project, repo, lease)
-            self._folder.write_spec(
-                await self._spec(task, tree.path, agent), agent.type, self._tools.settings.stop_grace
-            )
-            if not await self._still_live():
+            context = await self._context(task, tree, agent)
+            if context is None:
                 return
+            self._folder.write_spec(context, agent.type, self._tools.settings.stop_grace)
             spawned.go()
         finally:
             spawned.close()
 
-    async def _still_live(self) -> bool:
-        async with self._tools.database.read() as tx:
-            run = await runs.find(tx, self._run.id)
-        return run is not None and run.ended_at is None
-
     async def _workspace(
         self, task: Task, project: Project, repo: Repo, lease: Workspace
     ) -> worktrees.Worktree:
-        """Make the worktree, remember where it began, and run the project's setup in it."""
+        """Make the worktree, and run the project's setup in it."""
         tree = await worktrees.create(
             repo,
             branch=lease.branch,
@@ -162,9 +156,6 @@ class Driver:
             start=None,
             project_files=project.copy_files,
         )
-        async with self._tools.database.transaction() as tx:
-            if not task.base_commit:
-                await tasks.update(tx, task.id, base_commit=tree.base_commit)
         if project.setup_command:
             env = build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id)
             outcome = await worktrees.run_command(
@@ -176,8 +167,14 @@ class Driver:
                 )
         return tree
 
-    async def _spec(self, task: Task, workdir: Path, agent: Agent) -> RunContext:
+    async def _context(self, task: Task, tree: worktrees.Worktree, agent: Agent) -> RunContext | None:
+        """What the agent is told, and the branch's beginning remembered; None where the run has ended meanwhile."""
         async with self._tools.database.transaction() as tx:
+            run = await runs.find(tx, self._run.id)
+            if run is None or run.ended_at is not None:
+                return None
+            if not task.base_commit:
+                await tasks.update(tx, task.id, base_commit=tree.base_commit)
             words = await messages.claim_kept(tx, task.id, self._run.id)
             earlier = await runs.of_task(tx, task.id)
         session = next((r.session_id for r in earlier if r.session_id and r.agent_id == agent.id), None)
@@ -185,7 +182,7 @@ class Driver:
             run_id=self._run.id,
             task_id=task.id,
             epoch=self._run.epoch,
-            workdir=str(workdir),
+            workdir=str(tree.path),
             prompt=build_prompt(task, words),
             config={"title": task.title, **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
