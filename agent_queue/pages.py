@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from bots import registry
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.registry import commands_page
 from orchestrator.settings import Settings, describe
@@ -36,7 +37,10 @@ def configuration() -> str:
         "The file is YAML. `${NAME}` is taken from the environment or from a `.env` file beside it.\n"
     )
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key, kind, default, meaning in describe(Settings):
+    rows = describe(Settings)
+    for name, model in registry.settings_models().items():
+        rows += describe(model, f"frontends.{name}.")
+    for key, kind, default, meaning in rows:
         cells = (f"`{key}`", kind, default, meaning)
         lines.append(
             "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

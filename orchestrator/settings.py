@@ -135,7 +135,6 @@ class GitSettings(_Section):
 
     author_name: _Line = Field("agent-queue", description="Author of what an agent left uncommitted.")
     author_email: _Line = Field("agent-queue@localhost", description="The author's address.")
-    command_timeout: _Seconds = Field(600.0, description="Seconds that one git command may take.")
 
 
 class DeliverySettings(_Section):

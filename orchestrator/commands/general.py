@@ -7,6 +7,7 @@ from orchestrator.commands.arguments import Arguments, FreeText, Option, Positio
 from orchestrator.commands.context import Answer, Context, Listing, code
 from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
+from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict
 from orchestrator.lifecycle import duration, mark
 from orchestrator.projects import Role
@@ -38,7 +39,7 @@ async def help_(ctx: Context, args: Help) -> Answer:
         return Post(text=help_command(found[0]))
     group = [c for c in registry if c.path.split()[0] == words[0] and c.role <= ctx.person.role]
     if not group:
-        raise ParseError(f"there is no command {args.command!r}; `help` lists them")
+        raise ParseError(f"there is no command {shown(args.command)}; `help` lists them")
     return Post(text="\n\n".join(help_command(c) for c in group))
 
 
