@@ -7,7 +7,7 @@ PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint types contracts suite docs bench clean
+.PHONY: run test lint types contracts suite docs record bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/agent-queue demo
@@ -29,6 +29,10 @@ suite: $(VENV)/.test
 
 docs: $(VENV)/.test
 	$(BIN)/python -m agent_queue.pages
+
+record: $(VENV)/.test
+	$(BIN)/python -m tests.acceptance.first_minute
+	$(BIN)/python -m tests.acceptance.picture
 
 bench: $(VENV)/.test
 	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -20,6 +20,7 @@ from bots.terminal.client import ChatClient
 from orchestrator.errors import UserError
 from orchestrator.sockets import short_path
 
+CHANNEL = "greeter"
 FIRST_LINE = "task add greeter Greet in French"
 _HINT = "Press Enter to queue the first task; its thread opens beside. Then approve it there."
 _START_SECONDS = 30.0
@@ -57,17 +58,24 @@ if __name__ == "__main__":
 
 def run(folder: Path, *, plain: bool) -> int:
     """Make the demo in *folder* where it is not there, run its daemon, and open it; returns the exit code."""
+    with opened(folder) as socket:
+        if plain:
+            return asyncio.run(_play(socket, folder))
+        from bots.terminal.app import run_chat
+
+        return run_chat(socket, channel=CHANNEL, prefill=FIRST_LINE, hint=_HINT)
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Path]:
+    """The demo in *folder*, its daemon running; gives the socket of its chat."""
     folder = folder.absolute()
     make(folder)
     config = folder / "config.yaml"
     with _daemon(config, folder / "daemon.log"):
         socket = programs.socket_of(config)
         asyncio.run(_prepare(socket, folder))
-        if plain:
-            return asyncio.run(_play(socket, folder))
-        from bots.terminal.app import run_chat
-
-        return run_chat(socket, prefill=FIRST_LINE, hint=_HINT)
+        yield socket
 
 
 def make(folder: Path) -> None:
@@ -97,6 +105,7 @@ def _make_repository(folder: Path) -> None:
     seed.mkdir()
     (seed / "greeter.py").write_text(_GREETER)
     (seed / "test_greeter.py").write_text(_TEST)
+    (seed / ".gitignore").write_text("__pycache__/\n")
     who = ("-c", "user.name=The demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false")
     for words in (
         ("init", "--quiet", "--initial-branch=main"),
@@ -164,7 +173,7 @@ async def _prepare(socket: Path, folder: Path) -> None:
             f"repo add greeter clone {folder / 'greeter.git'}",
             f"agent add demo-agent command -- {python} -m agent_queue.demo_agent",
             f'project add greeter repo:greeter test:"{python} -m unittest -q"',
-            "project bind greeter channel:greeter",
+            f"project bind greeter channel:{CHANNEL}",
         ):
             answer = await client.do(line)
             if answer.verdict != "ok":
@@ -178,7 +187,7 @@ async def _play(socket: Path, folder: Path) -> int:
         print(text, flush=True)  # noqa: T201 - this is the program's output
 
     async with asyncio.timeout(_PLAY_SECONDS), ChatClient(socket, back=0) as client:
-        await programs.play(client, "greeter", FIRST_LINE, show)
+        await programs.play(client, CHANNEL, FIRST_LINE, show)
     show("\nThe branch is merged:\n")
     show(_git(folder / "greeter.git", "log", "--oneline", "--graph", "main"))
     return 0

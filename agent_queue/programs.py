@@ -57,7 +57,7 @@ async def play(client: ChatClient, channel: str, line: str, show: Callable[[str]
             show("you: (press Approve)")
             await client.act(channel, actions["Approve"], said.root)
         card = said.content.get("card") or {}
-        if approved and said.root and card.get("title") in ("Done", "Not merged", "Blocked", "Failed"):
+        if said.root and card.get("title") in ("Done", "Not merged", "Blocked", "Failed"):
             if card["title"] != "Done":
                 raise UserError(f"the demo's task was not merged: {card['title']}")
             return

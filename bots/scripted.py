@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 NAME = "scripted"
 SEND_FAULTS = ("refuse", "later", "lose_send", "lose_answer", "late", "delay", "disconnect")
-"""What may go wrong with a send; the first three leave no trace, `lose_answer` and `late` do what was asked."""
+"""What may go wrong with a send; only `lose_answer`, `late` and `delay` do what was asked."""
 FAULTS = (*SEND_FAULTS, "find_fails", "duplicate_inbound")
 _TAIL = 0.02
 """Seconds between two looks at what people have said."""
@@ -66,15 +66,17 @@ class ScriptedFrontend:
     def __init__(self, settings: ScriptedSettings) -> None:
         self.home = settings.home
         self.plan: deque[str] = deque()
-        """Faults for the next sends, one each, "" for none; used up before any is drawn."""
+        """Faults for the next calls, one each, "" for none; used up before any is drawn."""
         self._settings = settings
         self._random = random.Random(settings.seed)  # noqa: S311 - faults, not secrets
         self._inbound = settings.folder / "inbound.jsonl"
         self._log = settings.folder / "platform.jsonl"
-        self._ids: dict[str, list[str]] = {}
+        self._sent: dict[str, list[dict[str, Any]]] = {}
+        """What the platform holds, by key."""
         self._count = 0
         self._lost = asyncio.Event()
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Task[None] | None = None
+        self._late: set[asyncio.Task[None]] = set()
 
     def capabilities(self) -> Capabilities:
         """As configured."""
@@ -97,20 +99,20 @@ class ScriptedFrontend:
         await self.close()
         self._settings.folder.mkdir(parents=True, exist_ok=True)
         self._recall()
-        offset = int(await intake.watermark(NAME, "inbound") or 0)
+        offset = int(await intake.watermark(self.name, "inbound") or 0)
         self._lost.clear()
-        self._do(self._listen(intake, offset))
+        self._listener = asyncio.create_task(self._listen(intake, offset))
 
     async def closed(self) -> None:
         """Return after a disconnect."""
         await self._lost.wait()
 
     async def close(self) -> None:
-        """Listen no more."""
-        jobs = list(self._jobs)
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        """Listen no more; what is late still arrives."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        await asyncio.gather(*self._late)
 
     async def post(self, to: Target, wire: Wire, key: str) -> str:
         """Store one message."""
@@ -129,10 +131,14 @@ class ScriptedFrontend:
         await self._send("delete", to.channel, to.root, f"delete {message}", message=message)
 
     async def find(self, to: Target, key: str) -> Sequence[str]:
-        """The messages that were sent under *key*."""
-        if self._drawn("find_fails"):
+        """The messages that were sent there under *key*."""
+        planned = bool(self.plan) and self.plan[0] == "find_fails"
+        if planned:
+            self.plan.popleft()
+        if planned or self._lost.is_set() or self._drawn("find_fails"):
             raise Unknown("the history cannot be read just now")
-        return list(self._ids.get(key, ()))
+        held = self._sent.get(key, ())
+        return [one["id"] for one in held if (one["channel"], one["root"]) == (to.channel, to.root)]
 
     async def _send(self, op: str, channel: str, root: str | None, key: str, **more: Any) -> str:
         """Do what the platform is asked, with the fault that is due."""
@@ -140,7 +146,7 @@ class ScriptedFrontend:
             raise Unknown("not connected")
         record = {"op": op, "channel": channel, "root": root, "key": key, **more}
         match self._fault():
-            case "refuse":
+            case "refuse" if not self._repeats(key):
                 raise Refused("the platform will not take this")
             case "later":
                 raise Later(0.02, "slow down")
@@ -150,7 +156,9 @@ class ScriptedFrontend:
                 self._store(record)
                 raise Unknown("the connection broke before the answer came")
             case "late":
-                self._do(self._store_late(record))
+                job = asyncio.create_task(self._store_late(record))
+                self._late.add(job)
+                job.add_done_callback(self._late.discard)
                 raise Unknown("no answer yet")
             case "disconnect":
                 self._lost.set()
@@ -173,30 +181,49 @@ class ScriptedFrontend:
 
     def _store(self, record: dict[str, Any]) -> str:
         """Put a record on the platform; returns its id."""
-        known = self._ids.setdefault(record["key"], [])
-        if known and self._settings.idempotent:
-            return known[0]
+        if self._repeats(record["key"]):
+            return str(self._sent[record["key"]][0]["id"])
         self._count += 1
-        known.append(f"m{self._count}")
-        line = json.dumps({"id": known[-1], **record, "at": time.time()}) + "\n"
+        record = {"id": f"m{self._count}", **record, "at": time.time()}
+        line = json.dumps(record) + "\n"
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
-        return known[-1]
+        self._hold(record)
+        return str(record["id"])
+
+    def _repeats(self, key: str) -> bool:
+        """Whether a send is a repetition, which the platform honours."""
+        return self._settings.idempotent and bool(self._sent.get(key))
+
+    def _hold(self, record: dict[str, Any]) -> None:
+        """Know *record* by its key, and what it deletes no more."""
+        self._sent.setdefault(record["key"], []).append(record)
+        if record["op"] == "delete":
+            for held in self._sent.values():
+                held[:] = [one for one in held if one["id"] != record["message"]]
 
     def _recall(self) -> None:
         """Know again what the platform held before we were started."""
         records = read_records(self._log)
         self._count = len(records)
-        self._ids = {}
+        self._sent = {}
         for record in records:
-            self._ids.setdefault(record["key"], []).append(record["id"])
+            self._hold(record)
 
     async def _listen(self, intake: Intake, offset: int) -> None:
+        """Hand on what people say until they cannot be heard."""
+        try:
+            await self._follow(intake, offset)
+        except Exception:
+            log.exception("scripted.deaf")
+            self._lost.set()
+
+    async def _follow(self, intake: Intake, offset: int) -> None:
         """Hand on what people say, each with the offset behind it as its watermark."""
-        while True:
+        while not self._lost.is_set():
             for line in _lines_from(self._inbound, offset):
                 offset += len(line)
                 try:
@@ -207,11 +234,6 @@ class ScriptedFrontend:
                 for _ in range(2 if self._drawn("duplicate_inbound") else 1):
                     await intake.accept(event, watermark=("inbound", str(offset)))
             await asyncio.sleep(_TAIL)
-
-    def _do(self, work: Any) -> None:
-        job = asyncio.ensure_future(work)
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
 
 
 def create(settings: ScriptedSettings) -> ScriptedFrontend:
@@ -231,7 +253,8 @@ def shown(records: Sequence[dict[str, Any]], *, root: str | None = None) -> list
         if record["op"] in ("post", "open"):
             seen[record["id"]] = dict(record)
         elif record["op"] == "edit" and record["message"] in seen:
-            seen[record["message"]]["wire"] = record["wire"]
+            before = seen[record["message"]]
+            before["wire"] = {k: v for k, v in before["wire"].items() if k == "files"} | record["wire"]
         elif record["op"] == "delete":
             seen.pop(record["message"], None)
     return [record for record in seen.values() if record["root"] == root]

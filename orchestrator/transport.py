@@ -211,7 +211,7 @@ class Frontend(Protocol):
         """Post a root message and open its thread; return the root's id."""
 
     async def edit(self, to: Target, message: str, wire: Wire, key: str) -> None:
-        """Replace the content of *message*."""
+        """Replace what *message* says, its card and its buttons; its files stay."""
 
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*; harmless when it is gone."""

@@ -58,7 +58,7 @@ def body(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"── {card['title']} ──"
         width = max((len(name) for name, _ in card["fields"]), default=0)
         yield from (f"{name:<{width}}  {value}" for name, value in card["fields"])
-    yield from str(content.get("text", "")).rstrip("\n").split("\n") if content.get("text") else ()
+    yield from str(content.get("text", "")).removesuffix("\n").split("\n") if content.get("text") else ()
     for number, action in enumerate(content.get("actions", ()), 1):
         yield f"[{number}] {action['label']}: {action['line']}"
 

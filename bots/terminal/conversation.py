@@ -55,8 +55,12 @@ class Message:
     @property
     def bare_output(self) -> bool:
         """Whether it is nothing but program output, which joins its neighbours."""
-        extras = ("card", "actions", "files", "thread")
-        return bool(self.content.get("verbatim")) and not any(self.content.get(one) for one in extras)
+        return bool(self.content.get("verbatim")) and not self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it is more than words."""
+        return any(self.content.get(one) for one in ("card", "actions", "files", "thread"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,8 @@ class Conversation:
         message = self._messages.get(str(line.content["edits"]))
         if message is None or line.seq <= message.changed:
             return None
-        content = {name: value for name, value in line.content.items() if name != "edits"}
-        if message.thread:
-            content["thread"] = message.thread
+        kept = {name: value for name, value in message.content.items() if name in ("thread", "files")}
+        content = kept | {name: value for name, value in line.content.items() if name != "edits"}
         message.content, message.changed = content, line.seq
         return Change(Kind.EDITED, message)
 

@@ -24,7 +24,7 @@ _DIFF = (
     (re.compile(r"-"), "$text-error"),
 )
 _CODE = "$text-warning"
-_FAINT = "$text-muted"
+FAINT = "$foreground 60%"
 
 
 class _Sheet:
@@ -62,15 +62,6 @@ def diff_style(line: str) -> str:
     return next((style for pattern, style in _DIFF if pattern.match(line)), "")
 
 
-def diff(text: str) -> Content:
-    """A diff, coloured by what its lines do."""
-    sheet = _Sheet()
-    for number, line in enumerate(harmless(text).rstrip("\n").split("\n")):
-        sheet.write("\n" if number else "")
-        sheet.write(line, diff_style(line))
-    return sheet.content()
-
-
 def card(content: Mapping[str, Any]) -> Content:
     """A card's title and its labelled values, one a line."""
     sheet = _Sheet()
@@ -79,7 +70,7 @@ def card(content: Mapping[str, Any]) -> Content:
     width = max((cell_len(name) for name, _ in fields), default=0)
     for name, value in fields:
         sheet.write("\n" if not sheet.empty else "")
-        sheet.write(name + " " * (width - cell_len(name) + 2), _FAINT)
+        sheet.write(name + " " * (width - cell_len(name) + 2), FAINT)
         sheet.write(value)
     return sheet.content()
 
@@ -115,17 +106,8 @@ class _Markdown:
 
     def _block(self, token: Token) -> None:
         kind = token.type
-        if kind in ("bullet_list_open", "ordered_list_open"):
-            start = int(token.attrs.get("start", 1)) if kind.startswith("ordered") else None
-            self._counters.append(start)
-        elif kind in ("bullet_list_close", "ordered_list_close"):
-            self._counters.pop()
-        elif kind == "list_item_open":
-            self._item()
-        elif kind in ("list_item_close", "blockquote_close"):
-            self._indent.pop()
-        elif kind == "blockquote_open":
-            self._indent.append("▏ ")
+        if kind.startswith(("bullet_list", "ordered_list", "list_item", "blockquote")):
+            self._nest(token)
         elif kind == "heading_open":
             self._style = "bold underline" if token.tag in ("h1", "h2") else "bold"
         elif kind == "heading_close":
@@ -139,7 +121,21 @@ class _Markdown:
             self._code(token)
         elif kind == "hr":
             self._line()
-            self._sheet.write("─" * 24, _FAINT)
+            self._sheet.write("─" * 24, FAINT)
+
+    def _nest(self, token: Token) -> None:
+        """Go into or out of something indented."""
+        if token.type == "list_item_open":
+            self._item()
+        elif token.type == "blockquote_open":
+            self._indent.append("▏ ")
+        elif token.type in ("list_item_close", "blockquote_close"):
+            self._indent.pop()
+        elif token.type.endswith("_close"):
+            self._counters.pop()
+        else:
+            ordered = token.type.startswith("ordered")
+            self._counters.append(int(token.attrs.get("start", 1)) if ordered else None)
 
     def _item(self) -> None:
         number = self._counters[-1]
@@ -153,8 +149,8 @@ class _Markdown:
         if not self._sheet.empty:
             self._sheet.write("\n" if self._counters and self._tight else "\n\n")
         before = self._indent[:-1] if self._marker else self._indent
-        self._sheet.write("".join(before), _FAINT)
-        self._sheet.write(self._marker, _FAINT)
+        self._sheet.write("".join(before), FAINT)
+        self._sheet.write(self._marker, FAINT)
         self._marker = ""
 
     def _inline(self, tokens: Sequence[Token]) -> None:
@@ -167,11 +163,11 @@ class _Markdown:
             elif token.type.endswith("_close"):
                 styles.pop()
                 if token.type == "link_close" and token.info != "auto":
-                    self._sheet.write(f" ({target})", _FAINT)
+                    self._sheet.write(f" ({target})", FAINT)
             elif token.type == "code_inline":
                 self._sheet.write(token.content, *styles, _CODE)
             elif token.type in ("softbreak", "hardbreak"):
-                self._sheet.write("\n" + "".join(self._indent), _FAINT)
+                self._sheet.write("\n" + "".join(self._indent), FAINT)
             else:
                 self._sheet.write(token.content, *styles)
 
@@ -180,7 +176,7 @@ class _Markdown:
         prefix = "".join(self._indent)
         for number, line in enumerate(token.content.rstrip("\n").split("\n")):
             self._sheet.write(f"\n{prefix}" if number else "")
-            self._sheet.write("│ ", _FAINT)
+            self._sheet.write("│ ", FAINT)
             self._sheet.write(line, diff_style(line) if token.info.strip() == "diff" else _CODE)
 
     def _table(self, tokens: Sequence[Token]) -> None:

@@ -17,7 +17,7 @@ SOCKET_NAME = "chat.sock"
 class TerminalSettings(BaseModel):
     """Where the terminal chat listens, and for whom."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     socket: Path | None = None
     """The Unix socket; `chat.sock` in the data folder where not given."""

@@ -3,10 +3,9 @@
 wires(post: Post, caps: Capabilities) -> list[dict[str, Any]]
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
+from bots.rendering import fit
 from orchestrator.transport import Action, Capabilities, File, Post
 
 CAPABILITIES = Capabilities(
@@ -28,8 +27,7 @@ FILE_MAX = 2_000_000
 
 def wires(post: Post, caps: Capabilities = CAPABILITIES) -> list[dict[str, Any]]:
     """Cut *post* into messages; what hangs on it goes with the last, what it answers with each."""
-    parts = _fit(post, caps)
-    made = [_wire(part) for part in parts]
+    made = [_wire(part) for part in fit(post, caps, fenced=False)]
     if len(made) > 1:
         for number, wire in enumerate(made, 1):
             wire.update(part=number, parts=len(made))
@@ -69,23 +67,3 @@ def _file(file: File) -> dict[str, Any]:
     if len(content) > FILE_MAX:
         content = f"{content[:FILE_MAX]}\n… {len(content) - FILE_MAX} more characters are not shown here\n"
     return {"name": file.name, "content": content}
-
-
-def _fit(post: Post, caps: Capabilities) -> Sequence[Post]:
-    """Split a long text on lines."""
-    if len(post.text) <= caps.text_max:
-        return [post]
-    texts = _split(post.text, caps.text_max)
-    bare = replace(post, card=None, actions=(), files=(), verdict=None, data={})
-    parts = [replace(bare, text=text) for text in texts[:-1]]
-    parts[0] = replace(parts[0], card=post.card)
-    return [*parts, replace(post, text=texts[-1], card=None)]
-
-
-def _split(text: str, limit: int) -> list[str]:
-    texts = []
-    while len(text) > limit:
-        cut = text.rfind("\n", 0, limit) + 1 or limit
-        texts.append(text[:cut])
-        text = text[cut:]
-    return [*texts, text]

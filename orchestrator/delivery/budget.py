@@ -18,15 +18,24 @@ class Budget:
         self._filled_at = 0.0
         self._cool_until = 0.0
         self._order = itertools.count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, int, str, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, urgency: int) -> None:
+    async def acquire(self, urgency: int, who: str = "") -> None:
         """Wait for the right to send one message."""
         ticket = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (urgency, next(self._order), ticket))
+        heapq.heappush(self._waiting, (urgency, next(self._order), who, ticket))
         self._pump()
         await ticket
+
+    def hasten(self, who: str, urgency: int) -> None:
+        """Let *who* wait with at least this urgency: something urgent stands behind what it waits with."""
+        for at, (present, order, name, ticket) in enumerate(self._waiting):
+            if name == who and urgency < present:
+                self._waiting[at] = (urgency, order, name, ticket)
+                heapq.heapify(self._waiting)
+                self._pump()
+                return
 
     def cool(self, seconds: float) -> None:
         """Let nothing through for *seconds*: the platform said so."""
@@ -42,7 +51,7 @@ class Budget:
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
         while self._waiting:
-            urgency, _, ticket = self._waiting[0]
+            urgency, _, _, ticket = self._waiting[0]
             if ticket.cancelled():
                 heapq.heappop(self._waiting)
                 continue

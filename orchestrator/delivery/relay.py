@@ -16,13 +16,13 @@ from orchestrator.delivery.budget import Budget
 from orchestrator.delivery.posts import post_from_json, post_to_json
 from orchestrator.store import outbox, people
 from orchestrator.store.database import Database, Signal, Tx
-from orchestrator.store.outbox import Entry, Message, Op, Sending, key_of
+from orchestrator.store.outbox import Entry, Message, Op, Sending, key_of, root_key
 from orchestrator.transport import Frontend, Lane, Later, Post, Refused, Target, Unknown
 
 log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT = 60.0
-"""Seconds after which a send without an answer counts as unknown."""
+"""Seconds after which a send without an answer counts as unknown, and a reading back as failed."""
 _BACKOFF_MAX = 60.0
 
 
@@ -38,13 +38,16 @@ class Relay:
         self._db = database
         self._frontend = frontend
         self._clock = clock
+        self._born = clock()
         self._caps = frontend.capabilities()
         self._budget = Budget(self._caps.rate, self._caps.burst)
         self._awake = asyncio.Event()
         self._connected = asyncio.Event()
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self._urgent: dict[str, asyncio.Event] = {}
+        self._hurry: dict[str, asyncio.Event] = {}
+        """Per lane, set when it holds more than progress."""
         self._paced: dict[str, float] = {}
+        """Per lane, when progress may be sent again."""
         self._idle = asyncio.Event()
         database.on(Signal.OUTBOX, self._awake.set)
 
@@ -66,7 +69,7 @@ class Relay:
                     self._tend(row["lane"], row["urgency"])
                 if rows:
                     self._idle.clear()
-                elif not self._lanes:
+                elif not self._lanes and not self._awake.is_set():
                     self._idle.set()
                 await self._awake.wait()
         finally:
@@ -87,9 +90,10 @@ class Relay:
 
     def _tend(self, lane: str, urgency: int) -> None:
         """See that somebody delivers *lane*, and hurries if it holds more than progress."""
-        hurry = self._urgent.setdefault(lane, asyncio.Event())
+        hurry = self._hurry.setdefault(lane, asyncio.Event())
         if urgency < Lane.PROGRESS:
             hurry.set()
+            self._budget.hasten(lane, urgency)
         if lane not in self._lanes:
             task = asyncio.create_task(self._drain(lane), name=f"relay {self._frontend.name} {lane}")
             self._lanes[lane] = task
@@ -97,9 +101,9 @@ class Relay:
 
     def _drained(self, lane: str) -> None:
         self._lanes.pop(lane, None)
-        self._urgent.pop(lane, None)
-        if self._paced.get(lane, 0.0) < asyncio.get_running_loop().time():
-            self._paced.pop(lane, None)
+        self._hurry.pop(lane, None)
+        now = asyncio.get_running_loop().time()
+        self._paced = {one: until for one, until in self._paced.items() if until > now}
         self._awake.set()
 
     async def _drain(self, lane: str) -> None:
@@ -117,47 +121,52 @@ class Relay:
 
     async def _step(self, lane: str) -> bool:
         """Deliver or settle one message of a lane; False when there is none."""
+        hurry = self._hurry[lane]
+        hurry.clear()
         async with self._db.read() as tx:
+            urgency = await outbox.urgency(tx, self._frontend.name, lane)
             message = await outbox.open_message(tx, self._frontend.name, lane)
-            entries = [] if message else await outbox.head(tx, self._frontend.name, lane)
-        if message is None and not entries:
+        if urgency is None:
             return False
         if message is None:
-            await self._pace(lane, entries[0])
+            await self._pace(lane, urgency)
         elif message.state is not Sending.READY:
             await self._settle(message)
             return True
         elif message.not_before is not None:
             await asyncio.sleep(max(0.0, message.not_before - self._clock()))
         await self._connected.wait()
-        await self._budget.acquire(message.urgency if message else entries[0].urgency)
+        if hurry.is_set() and urgency == Lane.PROGRESS:
+            return True  # something urgent has come meanwhile
+        await self._budget.acquire(urgency, lane)
         message = await self._claim(lane, message)
         if message is not None:
             await self._send(message)
         return True
 
-    async def _pace(self, lane: str, first: Entry) -> None:
+    async def _pace(self, lane: str, urgency: int) -> None:
         """Let progress gather between two messages, unless something urgent waits behind it."""
-        if first.urgency != Lane.PROGRESS:
-            return
-        hurry = self._urgent.setdefault(lane, asyncio.Event())
         wait = self._paced.get(lane, 0.0) - asyncio.get_running_loop().time()
-        if wait > 0 and not hurry.is_set():
+        if wait > 0 and urgency == Lane.PROGRESS:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), wait)
-        hurry.clear()
-        self._paced[lane] = asyncio.get_running_loop().time() + self._caps.stream_interval
+                await asyncio.wait_for(self._hurry[lane].wait(), wait)
 
     async def _claim(self, lane: str, message: Message | None) -> Message | None:
         """Cut the head of the lane if nothing is cut, and claim the first message for sending; one commit."""
         async with self._db.transaction() as tx:
             if message is None:
                 entries = await outbox.head(tx, self._frontend.name, lane)
+                while superseded(entries):
+                    await outbox.cut(tx, entries[:1], [])
+                    entries = entries[1:]
                 group = merge_group(entries)
-                await outbox.cut(tx, group, [] if superseded(entries) else self._render(group))
+                await outbox.cut(tx, group, self._render(group))
                 message = await outbox.open_message(tx, self._frontend.name, lane)
             if message is not None:
                 await outbox.claim(tx, message.id, self._clock())
+                if message.urgency == Lane.PROGRESS:
+                    pause = self._caps.stream_interval
+                    self._paced[lane] = asyncio.get_running_loop().time() + pause
         return message
 
     def _render(self, group: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -169,17 +178,19 @@ class Relay:
         if len(group) > 1:
             post = replace(post, text="".join(entry.post["text"] for entry in group))
         try:
-            wires = [dict(wire) for wire in self._frontend.render(post)]
+            return [dict(wire) for wire in self._frontend.render(post)]
         except Exception:  # a rendering fault must not hold the lane for ever
             log.exception("relay.unrenderable", frontend=self._frontend.name, key=first.key)
-            wires = [
-                dict(wire) for wire in self._frontend.render(Post(text="(a message that cannot be shown)"))
-            ]
-        return wires[:1] if first.op is Op.EDIT else wires
+            post = Post(text="(a message that cannot be shown)")
+            return [dict(wire) for wire in self._frontend.render(post)]
 
     async def _send(self, message: Message) -> None:
+        to, subject = await self._where(message)
+        if message.op in (Op.EDIT, Op.DELETE) and subject is None:
+            await self._put(message, Sending.REFUSED, error="the message that it changes was never sent")
+            return
         try:
-            remote = await asyncio.wait_for(self._perform(message), SEND_TIMEOUT)
+            remote = await asyncio.wait_for(self._perform(message, to, subject or ""), SEND_TIMEOUT)
         except Refused as refusal:
             await self._refused(message, str(refusal))
         except Later as later:
@@ -187,56 +198,67 @@ class Relay:
             await self._put(message, Sending.READY, not_before=self._clock() + later.seconds)
         except (Unknown, TimeoutError) as unknown:
             log.info("relay.unknown", frontend=self._frontend.name, key=message.key, why=str(unknown))
+            await self._put(message, Sending.SENDING, sent_at=self._clock(), error=str(unknown))
         else:
             await self._sent(message, remote)
 
-    async def _perform(self, message: Message) -> str | None:
-        """Do on the platform what the message says; returns the new message's id where there is one."""
+    async def _where(self, message: Message) -> tuple[Target, str | None]:
+        """Where the message goes, and the platform's id of the message that it changes."""
+        thread_id, root, subject = message.thread_id, None, None
         async with self._db.read() as tx:
-            root = await outbox.thread_root(tx, message.thread_id) if message.thread_id else None
-            subject = None
-            if message.op in (Op.EDIT, Op.DELETE):
-                subject = await outbox.remote_ids(tx, self._frontend.name, message.subject) or root
-        to = Target(channel=message.channel, root=root)
-        if message.op is Op.OPEN:
-            return await self._frontend.open_thread(
-                message.channel, message.payload, message.key, message.subject
-            )
-        if message.op is Op.POST:
-            return await self._frontend.post(to, message.payload, message.key)
-        if subject is None:
-            raise Refused("the message that it changes was never sent")
-        if message.op is Op.EDIT:
-            await self._frontend.edit(to, subject, message.payload, message.key)
-        else:
-            await self._frontend.delete(to, subject)
-        return subject
+            if thread_id is not None and message.op is not Op.OPEN:
+                root = await outbox.thread_root(tx, thread_id)
+            if thread_id is not None and message.subject == root_key(thread_id):
+                subject = root
+            elif message.op in (Op.EDIT, Op.DELETE):
+                subject = await outbox.remote_id(tx, self._frontend.name, message.subject)
+        return Target(channel=message.channel, root=root), subject
+
+    async def _perform(self, message: Message, to: Target, subject: str) -> str | None:
+        """Do on the platform what the message says; returns the new message's id where there is one."""
+        match message.op:
+            case Op.OPEN:
+                title = message.subject
+                return await self._frontend.open_thread(to.channel, message.payload, message.key, title)
+            case Op.POST:
+                return await self._frontend.post(to, message.payload, message.key)
+            case Op.EDIT:
+                await self._frontend.edit(to, subject, message.payload, message.key)
+            case Op.DELETE:
+                await self._frontend.delete(to, subject)
+        return None
 
     async def _settle(self, message: Message) -> None:
         """Find out what became of a message that may or may not have arrived."""
-        repeatable = self._caps.idempotent or message.op in (Op.EDIT, Op.DELETE)
-        if repeatable:
-            await self._put(
-                message, Sending.READY, not_before=self._clock() + backoff(message.attempts) - 0.25
-            )
+        if self._caps.idempotent:
+            pause = backoff(message.attempts) - 0.25
+            await self._put(message, Sending.READY, not_before=self._clock() + pause)
             return
-        await asyncio.sleep(max(0.0, (message.sent_at or 0.0) + self._caps.settle_after - self._clock()))
+        unknown_since = max(message.sent_at or 0.0, self._born)  # before we were, it may have been on its way
+        await asyncio.sleep(max(0.0, unknown_since + self._caps.settle_after - self._clock()))
+        if message.op in (Op.EDIT, Op.DELETE):  # to be repeated, now that a late one cannot undo a later one
+            await self._put(message, Sending.READY)
+            return
         await self._connected.wait()
-        async with self._db.read() as tx:
-            root = await outbox.thread_root(tx, message.thread_id) if message.thread_id else None
-        to = Target(channel=message.channel, root=None if message.op is Op.OPEN else root)
         try:
-            found = await self._frontend.find(to, message.key)
-        except Unknown as unknown:
+            found = await asyncio.wait_for(self._find(message), SEND_TIMEOUT)
+        except (Unknown, Later, TimeoutError) as unknown:
             await self._put(message, Sending.HELD, error=str(unknown), attempts=message.attempts + 1)
             await asyncio.sleep(backoff(message.attempts))
             return
-        if not found:
+        if found is None:
             await self._put(message, Sending.READY, not_before=None)
-            return
+        else:
+            await self._sent(message, found)
+
+    async def _find(self, message: Message) -> str | None:
+        """Look for a message on the platform; of several the first is kept."""
+        to, _ = await self._where(message)
+        found = await self._frontend.find(to, message.key)
         for extra in found[1:]:
-            await self._frontend.delete(to, extra)
-        await self._sent(message, found[0])
+            with contextlib.suppress(Refused):
+                await self._frontend.delete(to, extra)
+        return found[0] if found else None
 
     async def _sent(self, message: Message, remote: str | None) -> None:
         async with self._db.transaction() as tx:
@@ -256,19 +278,20 @@ class Relay:
             where = f"{self._frontend.name}:{message.channel}"
             await people.record(tx, self._clock(), "relay", f"{message.op} in {where}", "refused", reason)
             if message.lane != self._frontend.home:
-                text = f"A message in {message.channel} was refused by {self._frontend.name}: {reason}"
-                await self._tell_home(tx, message, text)
+                await self._tell_home(tx, message, reason)
 
-    async def _tell_home(self, tx: Tx, message: Message, text: str) -> None:
-        home = self._frontend.home
+    async def _tell_home(self, tx: Tx, message: Message, reason: str) -> None:
+        """Say in the home channel what was refused; the same of one lane once an hour."""
+        home, now = self._frontend.home, self._clock()
+        text = f"A message in {message.channel} was refused by {self._frontend.name}: {reason}"
         entry = Entry(
             transport=self._frontend.name,
             lane=home,
-            key=key_of("refused", message.key),
+            key=key_of("refused", message.lane, reason, int(now // 3600)),
             channel=home,
             urgency=int(Lane.NOTICE),
             post=post_to_json(Post(text=text), lambda t: t),
-            at=self._clock(),
+            at=now,
         )
         await outbox.enqueue(tx, entry)
 
@@ -295,4 +318,5 @@ def _continues(first: Entry, entry: Entry) -> bool:
         entry.op is Op.POST
         and entry.urgency == Lane.PROGRESS
         and entry.post["verbatim"] == first.post["verbatim"]
+        and not any(entry.post.get(what) for what in ("card", "actions", "files", "data", "reply_to"))
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from orchestrator.delivery.posts import post_from_json, post_to_json
 from orchestrator.store import outbox, projects
 from orchestrator.store.database import Row, Tx
-from orchestrator.store.outbox import Entry, Op, key_of
+from orchestrator.store.outbox import Entry, Op, key_of, root_key
 from orchestrator.transport import Lane, Place, Post
 
 
@@ -70,7 +70,7 @@ class Speaker:
         for place in await self.places(tx, project_id):
             thread_id, new = await outbox.open_thread(tx, task_id, place.transport, place.channel)
             if new:
-                key = _root_key(thread_id)
+                key = root_key(thread_id)
                 await self._enqueue(
                     tx, place, thread_id, Op.OPEN, first, key=key, urgency=Lane.NOTICE, subject=name
                 )
@@ -98,7 +98,7 @@ class Speaker:
                 stored,
                 key=key_of(key, row["id"]),
                 urgency=Lane.NOTICE,
-                subject=_root_key(row["id"]),
+                subject=root_key(row["id"]),
             )
 
     async def settle(self, tx: Tx, card: str, task_id: str | None, note: str) -> None:
@@ -172,7 +172,3 @@ class Speaker:
                 at=self._clock(),
             ),
         )
-
-
-def _root_key(thread_id: int) -> str:
-    return key_of("thread", thread_id)

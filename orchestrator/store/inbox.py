@@ -54,6 +54,8 @@ async def set_watermark(tx: Tx, transport: str, scope: str, value: str) -> None:
 
 
 async def prune(tx: Tx, before: float, limit: int = 1000) -> int:
-    """Forget handled events older than *before*."""
-    old = sa.select(inbox.c.id).where(inbox.c.state == DONE, inbox.c.at < before).limit(limit)
+    """Forget handled events older than *before*, but not the last: its number must not be given again."""
+    last = sa.select(sa.func.max(inbox.c.id)).scalar_subquery()
+    old = sa.select(inbox.c.id).where(inbox.c.state == DONE, inbox.c.at < before, inbox.c.id < last)
+    old = old.limit(limit)
     return await tx.execute(inbox.delete().where(inbox.c.id.in_(old)))

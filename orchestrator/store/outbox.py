@@ -43,6 +43,16 @@ def key_of(*parts: object) -> str:
     return urlsafe_b64encode(digest)[:22].decode()
 
 
+def root_key(thread_id: int) -> str:
+    """The key of the message that a thread hangs on."""
+    return key_of("thread", thread_id)
+
+
+def part_key(key: str, part: int) -> str:
+    """The key of one of the messages that the post under *key* becomes."""
+    return key_of(key, part) if part else key
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One thing to be said or done in one lane."""
@@ -101,15 +111,30 @@ async def enqueue(tx: Tx, new: Entry) -> bool:
     return stored
 
 
-async def lanes(tx: Tx, transport: str) -> list[Row]:
-    """Lanes with something to send: lane, urgency, since (lowest id), most urgent and oldest first."""
+def _unsent(transport: str, *lane: str) -> sa.Subquery:
+    """What is not sent on a platform, or in a lane of it: lane, urgency, id."""
     queued = sa.select(outbox.c.lane, outbox.c.urgency, outbox.c.id).where(
-        sa.text("state = 'ready'"), outbox.c.transport == transport
+        sa.text("state = 'ready'"),
+        outbox.c.transport == transport,
+        *(outbox.c.lane == one for one in lane),
     )
     cut = sa.select(wire.c.lane, wire.c.urgency, wire.c.outbox_id).where(
-        sa.text("state IN ('ready', 'sending', 'held')"), wire.c.transport == transport
+        sa.text("state IN ('ready', 'sending', 'held')"),
+        wire.c.transport == transport,
+        *(wire.c.lane == one for one in lane),
     )
-    both = sa.union_all(queued, cut).subquery()
+    return sa.union_all(queued, cut).subquery()
+
+
+async def urgency(tx: Tx, transport: str, lane: str) -> int | None:
+    """The most urgent of what a lane has to send, or None where it has nothing."""
+    found: int | None = await tx.scalar(sa.select(sa.func.min(_unsent(transport, lane).c.urgency)))
+    return found
+
+
+async def lanes(tx: Tx, transport: str) -> list[Row]:
+    """Lanes with something to send: lane, urgency, since (lowest id), most urgent and oldest first."""
+    both = _unsent(transport)
     urgency, since = sa.func.min(both.c.urgency).label("urgency"), sa.func.min(both.c.id).label("since")
     query = sa.select(both.c.lane, urgency, since).group_by(both.c.lane).order_by(urgency, since)
     return list(await tx.all(query))
@@ -156,19 +181,47 @@ async def cut(tx: Tx, entries: Sequence[Entry], payloads: Sequence[dict[str, Any
         "outbox_id": first.id,
         "transport": first.transport,
         "lane": first.lane,
-        "op": first.op,
         "channel": first.channel,
         "thread_id": first.thread_id,
-        "subject": first.subject,
         "urgency": first.urgency,
         "state": Sending.READY,
         "attempts": 0,
     }
-    for part, payload in enumerate(payloads):
-        own = {"key": first.key if part == 0 else key_of(first.key, part), "payload": payload}
-        if first.op is Op.OPEN and part:
-            own["op"] = Op.POST
-        await tx.execute(wire.insert().values(**common | own))
+    if first.op is Op.EDIT and payloads:
+        messages = await _edits(tx, first, payloads)
+    else:
+        later = Op.POST if first.op is Op.OPEN else first.op
+        messages = [
+            {
+                "op": later if part else first.op,
+                "key": part_key(first.key, part),
+                "subject": first.subject,
+                "payload": payload,
+            }
+            for part, payload in enumerate(payloads)
+        ]
+    for message in messages:
+        await tx.execute(wire.insert().values(**common | message))
+
+
+async def _edits(tx: Tx, edit: Entry, payloads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An edit as changes of its subject's messages: what is too much is deleted, what is more is sent anew."""
+    same = (wire.c.transport == edit.transport, wire.c.key == edit.subject)
+    owner = await tx.scalar(sa.select(wire.c.outbox_id).where(*same))
+    there = int(await tx.scalar(sa.select(sa.func.count()).where(wire.c.outbox_id == owner)))
+    if owner is None:  # forgotten since: only a thread's root can still be changed
+        payloads, there = payloads[:1], 1
+    messages = []
+    for part in range(max(len(payloads), there)):
+        subject = part_key(edit.subject, part)
+        message: dict[str, Any] = {"op": Op.EDIT, "key": part_key(edit.key, part), "subject": subject}
+        message["payload"] = payloads[part] if part < len(payloads) else {}
+        if part >= len(payloads):
+            message["op"] = Op.DELETE
+        elif part >= there:
+            message |= {"op": Op.POST, "key": subject, "subject": "", "outbox_id": owner}
+        messages.append(message)
+    return messages
 
 
 async def claim(tx: Tx, message_id: int, now: float) -> None:
@@ -185,7 +238,7 @@ async def settle(tx: Tx, message_id: int, state: Sending, **fields: Any) -> None
     await tx.execute(wire.update().where(wire.c.id == message_id).values(state=state, **fields))
 
 
-async def remote_ids(tx: Tx, transport: str, key: str) -> str | None:
+async def remote_id(tx: Tx, transport: str, key: str) -> str | None:
     """The platform's id of the message sent under *key*, or None."""
     found: str | None = await tx.scalar(
         sa.select(wire.c.remote_id).where(wire.c.transport == transport, wire.c.key == key)

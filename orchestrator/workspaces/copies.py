@@ -32,26 +32,23 @@ async def find(checkout: Path, patterns: Sequence[str]) -> list[str]:
     return found
 
 
-def copy(checkout: Path, worktree: Path, paths: Sequence[str]) -> list[str]:
-    """Copy *paths* and return those that were copied.
-
-    Nothing is overwritten, and nothing is read or written outside of the two folders, whatever links say.
-    """
-    return [path for path in paths if _copy_one(checkout.resolve(), worktree.resolve(), path)]
+def copy(checkout: Path, worktree: Path, paths: Sequence[str]) -> None:
+    """Copy *paths*; nothing is read or written outside of the two folders, whatever links say."""
+    for path in paths:
+        _copy_one(checkout.resolve(), worktree.resolve(), path)
 
 
 def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(os.path.basename(path), pattern) or fnmatchcase(path, pattern)
 
 
-def _copy_one(checkout: Path, worktree: Path, path: str) -> bool:
+def _copy_one(checkout: Path, worktree: Path, path: str) -> None:
     source = (checkout / path).resolve()
     target = worktree / path
     inside = source.is_relative_to(checkout) and target.parent.resolve().is_relative_to(worktree)
-    if not inside or not source.is_file() or os.path.lexists(target):
-        return False
+    if not inside or not source.is_file():
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reading, target.open("xb") as writing:
         os.chmod(writing.fileno(), source.stat().st_mode & 0o777)
         shutil.copyfileobj(reading, writing)
-    return True

@@ -1,17 +1,21 @@
 """The git program: how it is called, how its failures read, and what people may name to it."""
 
+import asyncio
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import UserError
 from orchestrator.projects import RepoKind
 from orchestrator.workspaces import processes
 
+_TIMEOUT = 600.0
+"""Seconds that a git command may take; a repository may be large and the disk slow."""
 _OUTPUT_MAX = 32 * 1024 * 1024
 _STDERR_MAX = 64 * 1024
 _SOURCE_MAX = 1000
@@ -52,15 +56,24 @@ _FORCED = {
     "rebase.updateRefs": "false",
     "rebase.autoStash": "false",
     "rebase.autoSquash": "false",
+    "rebase.rebaseMerges": "false",
     "merge.autoStash": "false",
+    "merge.verifySignatures": "false",
+    "worktree.useRelativePaths": "false",
+    "init.defaultObjectFormat": "sha1",
     "advice.detachedHead": "false",
     "color.ui": "false",
 }
 
-# The last two are what a second git says that lost a race for a reference.
+# In order: a lock is held; a race for a reference was lost; a worktree that is just being made was stumbled over.
 _LOCKED = re.compile(
-    r"Unable to create '[^']*\.lock'|could not lock config|cannot lock ref|failed to update ref"
+    r"Unable to create '[^']*\.lock'|could not lock config"
+    r"|cannot lock ref|failed to update ref"
+    r"|(bad object|failed to read) worktrees/"
 )
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between attempts while another git is in the way."""
+_T = TypeVar("_T")
 
 
 class GitError(UserError):
@@ -68,7 +81,7 @@ class GitError(UserError):
 
     @property
     def locked(self) -> bool:
-        """Whether another git held a lock, so that trying again may help."""
+        """Whether another git was in the way, so that trying again may help."""
         return _LOCKED.search(str(self)) is not None
 
 
@@ -78,7 +91,6 @@ class Done:
 
     exit_code: int
     stdout: bytes
-    stderr: str
 
     @property
     def text(self) -> str:
@@ -109,7 +121,7 @@ def git_env(cwd: Path) -> dict[str, str]:
 async def run_git(
     cwd: Path | str,
     *args: str,
-    timeout: float = 60.0,
+    timeout: float = _TIMEOUT,
     input: str | bytes | None = None,  # noqa: A002 - named as in subprocess
     env: Mapping[str, str] | None = None,
     ok: tuple[int, ...] = (0,),
@@ -139,20 +151,30 @@ async def run_git(
         raise GitError(f"`git {args[0]}` in {folder} was ended: it took longer than {timeout:g} s")
     if ended.exit_code not in ok:
         raise GitError(f"`git {args[0]}` failed in {folder}: {_first_words(err.text() or out.text())}")
-    return Done(ended.exit_code, out.bytes(), err.text())
+    return Done(ended.exit_code, out.bytes())
 
 
 async def git(
     cwd: Path | str,
     *args: str,
-    timeout: float = 60.0,
+    timeout: float = _TIMEOUT,
     input: str | bytes | None = None,  # noqa: A002 - named as in subprocess
     env: Mapping[str, str] | None = None,
-    check: bool = True,
 ) -> str:
-    """Run git in *cwd* and return its output. GitError where it fails, unless *check* is off."""
-    ok = (0,) if check else tuple(range(256))
-    return (await run_git(cwd, *args, timeout=timeout, input=input, env=env, ok=ok)).text
+    """Run git in *cwd* and return its output. GitError where it fails."""
+    return (await run_git(cwd, *args, timeout=timeout, input=input, env=env)).text
+
+
+async def insist(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """What *attempt* gives, tried again for a moment while another git is in the way."""
+    for pause in _PAUSES:
+        try:
+            return await attempt()
+        except GitError as fault:
+            if not fault.locked:
+                raise
+        await asyncio.sleep(pause)
+    return await attempt()
 
 
 def _first_words(text: str) -> str:
@@ -223,7 +245,7 @@ def _path_fault(path: str) -> str:
         return "it is not an absolute path; begin it with `/` or `~/`"
     if ".." in path.split("/"):
         return "it holds `..`; write the path out"
-    if not path.strip("/"):
+    if not path.strip("/."):
         return "it is the root folder; name a repository"
     return ""
 
@@ -240,6 +262,8 @@ def _clone_fault(source: str) -> str:
         return "it is no https, ssh or file URL, no user@host:path and no absolute path"
     if any(part.startswith("-") for part in remote.groups(default="")):
         return "a part of it would be read as an option"
+    if "@" in remote[3].partition("/")[0]:
+        return "it holds a password, which chat would show; use an ssh key instead"
     return "it holds `..`; write the path out" if ".." in remote[3].split("/") else ""
 
 
@@ -256,13 +280,15 @@ def _url_fault(source: str) -> str:
         return "a URL holds no spaces; write %20"
     if _unprintable(unquote(source)) or ".." in unquote(url.path).split("/"):
         return "its path holds `..` or a control character; write the path out"
+    if not unquote(url.path).strip("/."):
+        return "it names no repository"
     if url.scheme == "file":
         return "a file URL names no host; write file:///path" if host not in {"", "localhost"} else ""
-    if host.startswith("-") or (url.username or "").startswith("-") or not host:
+    if host.startswith("-") or (url.username or "").startswith("-") or not host or "%" in url.netloc:
         return "it names no host"
     if password is not None or (url.scheme == "https" and url.username):
         return "it holds a user or password, which chat would show; set up a git credential helper instead"
-    return "" if url.path.strip("/") else "it names no repository on that host"
+    return ""
 
 
 def _unprintable(text: str) -> bool:
@@ -271,5 +297,6 @@ def _unprintable(text: str) -> bool:
 
 def _shown(text: str) -> str:
     """*text* as an error may show it: short, with nothing invisible, and without a password."""
+    text = re.sub(r"(://|:)[^/@\s]+@", r"\1…@", text)
     cut = text if len(text) <= 80 else f"{text[:80]}…"
-    return re.sub(r"://[^/@\s]+@", "://…@", ascii(cut) if _unprintable(cut) else repr(cut))
+    return ascii(cut) if _unprintable(cut) else repr(cut)

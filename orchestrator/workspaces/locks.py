@@ -2,21 +2,20 @@
 
 import asyncio
 import os
-from weakref import WeakValueDictionary
 
 
 class Turns:
-    """The locks of one repository, for as long as somebody holds or awaits them."""
+    """The locks of one repository."""
 
     def __init__(self) -> None:
         self.preparing = asyncio.Lock()
         self.fetching = asyncio.Lock()
         self.merging = asyncio.Lock()
-        self.fetched = float("-inf")
-        """When the last fetch that succeeded began, by the event loop's clock."""
+        self.fetched: dict[str, float] = {}
+        """When the last fetch of a branch that succeeded began, by the event loop's clock."""
 
 
-_turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
+_turns: dict[str, Turns] = {}
 
 
 def of(path: str) -> Turns:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from orchestrator.projects import MergeStrategy, Repo
 from orchestrator.workspaces import changes, locks, refs, repos, worktrees
-from orchestrator.workspaces.git import GitError, check_ref_name, git, run_git
+from orchestrator.workspaces.git import GitError, check_ref_name, git, insist, run_git
 
 _TRIES = 5
 """How often a merge is made anew because somebody else was faster to move the base branch."""
-_TIMEOUT = 600.0
 
 
 class MergeConflict(GitError):
@@ -104,8 +103,8 @@ async def _merge_onto(base: repos.Base, work: _Work, path: Path) -> Merged:
         return Merged(base.tip, already=True)
     async with _scratch(repo, path, base.tip) as folder:
         if base.apart:
-            message = f"Merge {repo.base_branch} into {repos.queue_branch(repo)}"
-            await _join(folder, work, base.queue, message)
+            queue = repos.queue_branch(repo)
+            await _join(folder, work, base.queue, queue, f"Merge {queue} into {repo.base_branch}")
         await (_rebase if work.strategy is MergeStrategy.REBASE else _merge)(folder, work)
         result = await git(folder, "rev-parse", "HEAD")
     if result == base.tip:
@@ -118,42 +117,43 @@ async def _scratch(repo: Repo, path: Path, start: str) -> AsyncIterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         add = ("worktree", "add", "--quiet", "--detach", "--", str(path), start)
-        await git(repo.path, *add, timeout=_TIMEOUT)
+        await insist(lambda: git(repo.path, *add))
         yield path
     finally:
         await worktrees.remove(repo, path)
 
 
 async def _merge(folder: Path, work: _Work) -> None:
-    await _join(folder, work, work.commit, f"Merge {work.task_id}: {work.title}")
+    await _join(folder, work, work.commit, work.branch, f"Merge {work.task_id}: {work.title}")
 
 
-async def _join(folder: Path, work: _Work, commit: str, message: str) -> None:
+async def _join(folder: Path, work: _Work, commit: str, name: str, message: str) -> None:
     """Merge *commit*, unless it would change nothing: then its content has come in another way."""
     options = ("merge", "--quiet", "--no-ff", "--no-commit", "--no-verify", "--no-log")
-    await _or_conflict(folder, work, *options, commit)
-    if (await run_git(folder, "diff", "--cached", "--quiet", ok=(0, 1))).exit_code == 0:
+    await _or_conflict(folder, work, name, *options, commit)
+    if (await run_git(folder, "diff", "--no-ext-diff", "--cached", "--quiet", ok=(0, 1))).exit_code == 0:
         await git(folder, "reset", "--quiet", "--hard")
         return
-    await git(folder, *changes.commit_arguments(work.task_id), input=message.replace("\0", ""), env=work.env)
+    words = changes.commit_message(message, work.task_id)
+    await git(folder, *changes.COMMIT, input=words, env=work.env)
 
 
 async def _rebase(folder: Path, work: _Work) -> None:
     onto = await git(folder, "rev-parse", "HEAD")
-    await git(folder, "checkout", "--quiet", "--detach", work.commit, timeout=_TIMEOUT)
-    await _or_conflict(folder, work, "rebase", "--quiet", "--empty=drop", "--no-verify", onto)
+    await git(folder, "checkout", "--quiet", "--detach", work.commit)
+    await _or_conflict(folder, work, work.branch, "rebase", "--quiet", "--empty=drop", "--no-verify", onto)
 
 
-async def _or_conflict(folder: Path, work: _Work, *command: str) -> None:
+async def _or_conflict(folder: Path, work: _Work, name: str, *command: str) -> None:
     """Run a git command that joins lines of work; MergeConflict where that leaves files in conflict."""
     try:
-        await git(folder, *command, env=work.env, timeout=_TIMEOUT)
+        await git(folder, *command, env=work.env)
     except GitError:
         told = await git(folder, "diff", "--name-only", "--diff-filter=U", "-z")
         files = tuple(name for name in told.split("\0") if name)
         if not files:
             raise
-        raise MergeConflict(f"{work.branch} conflicts with {work.repo.base_branch}", files) from None
+        raise MergeConflict(f"{name} conflicts with {work.repo.base_branch}", files) from None
 
 
 async def _publish(base: repos.Base, repo: Repo, result: str) -> str:
@@ -177,7 +177,7 @@ async def _push(base: repos.Base, repo: Repo, result: str) -> None:
     lease = f"--force-with-lease={target}:{base.branch}"
     try:
         push = ("push", "--quiet", "--no-verify", lease, "origin", f"{result}:{target}")
-        await git(repo.path, *push, timeout=_TIMEOUT)
+        await git(repo.path, *push)
     except GitError as fault:
         try:
             now = await repos.look(repo)

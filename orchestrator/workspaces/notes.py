@@ -36,15 +36,17 @@ def admin_folder(worktree: Path) -> Path:
 
 def write(worktree: Path, note: Note) -> None:
     """Keep *note* for as long as the worktree lives."""
-    (admin_folder(worktree) / _NAME).write_text(json.dumps(asdict(note)))
+    path = admin_folder(worktree) / _NAME
+    path.with_suffix(".new").write_text(json.dumps(asdict(note)))
+    path.with_suffix(".new").replace(path)
 
 
-def read(worktree: Path) -> Note | None:
-    """The note on *worktree*; None where it is not one that we made."""
+def read(worktree: Path) -> Note:
+    """The note on *worktree*; GitError where it is not one that we finished making."""
     try:
         fields = json.loads((admin_folder(worktree) / _NAME).read_text())
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as fault:
+        raise GitError(f"{worktree} was never made to its end; start again") from fault
     return Note(branch=fields["branch"], base=fields["base"], copied=tuple(fields["copied"]))
 
 

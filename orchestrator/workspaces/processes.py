@@ -12,7 +12,7 @@ from pathlib import Path
 _GRACE = 2.0
 """Seconds between asking a process to end and ending it."""
 _LINGER = 0.5
-"""Seconds in which what a finished process left behind may close its output."""
+"""Seconds to read what is left of the output, should somebody outside of the group still hold it open."""
 
 
 class Excerpt:
@@ -151,11 +151,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _finish(group: int, sinks: Sequence[_Sink]) -> None:
-    """Read what is left of the output; end what the process left behind in its group, if it still holds on."""
+    """End what the process left behind in its group, and read what is left of the output."""
+    _signal(group, signal.SIGKILL)
     for sink in sinks:
-        if not await sink.drained(_LINGER):
-            _signal(group, signal.SIGKILL)
-            await sink.drained(_LINGER)
+        await sink.drained(_LINGER)
         await sink.close()
 
 

@@ -1,10 +1,11 @@
 """References: what branches point at, and how commits follow one another."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.workspaces.git import git, run_git
+from orchestrator.workspaces.git import git, insist, run_git
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +17,19 @@ class Ref:
 
 
 async def read(repo: Path | str, *names: str) -> Mapping[str, Ref]:
-    """Those of the full reference *names* that exist. One git process."""
+    """Those of the full reference *names* that exist. One git process.
+
+    A bare repository calls its HEAD checked out in itself; nobody holds that.
+    """
+    itself = os.path.realpath(repo)
     shape = "--format=%(refname)%00%(objectname)%00%(worktreepath)"
-    lines = (await git(repo, "for-each-ref", shape, *names)).split("\n")
+    lines = (await insist(lambda: git(repo, "for-each-ref", shape, *names))).split("\n")
     found = (line.split("\0") for line in lines if line)
-    return {name: Ref(commit, holder) for name, commit, holder in found if name in names}
+    return {
+        name: Ref(commit, holder if holder and os.path.realpath(holder) != itself else "")
+        for name, commit, holder in found
+        if name in names
+    }
 
 
 async def is_ancestor(repo: Path | str, older: str, newer: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import UserError
 from orchestrator.projects import Repo, RepoKind
 from orchestrator.workspaces import locks, refs
-from orchestrator.workspaces.git import GitError, check_ref_name, check_source, git, run_git
+from orchestrator.workspaces.git import GitError, check_ref_name, check_source, git, insist, run_git
 
 _CLONE_TIMEOUT = 1800.0
 _FETCH_TIMEOUT = 300.0
@@ -98,7 +98,7 @@ async def _look_locally(repo: Repo, base_ref: str, queue_ref: str) -> Base:
         raise GitError(f"repository {repo.id} has no branch {repo.base_branch} any more; make it again")
     own, queue = found[base_ref], found.get(queue_ref)
     base = Base(tip=own.commit, branch=own.commit, remote=False, holder=own.holder)
-    if queue is None or repo.kind is not RepoKind.LINK:
+    if queue is None:
         return base
     ahead = await refs.is_ancestor(repo.path, own.commit, queue.commit)
     behind = not ahead and await refs.is_ancestor(repo.path, queue.commit, own.commit)
@@ -118,13 +118,14 @@ async def _fetch(repo: Repo) -> None:
     asked = clock()
     turns = locks.of(repo.path)
     async with turns.fetching:
-        if turns.fetched >= asked:
+        if turns.fetched.get(repo.base_branch, -1.0) >= asked:
             return
         began = clock()
         refspec = f"+refs/heads/{repo.base_branch}:refs/remotes/origin/{repo.base_branch}"
         options = ("--quiet", "--no-tags", "--no-prune", "--no-write-fetch-head")
-        await git(repo.path, "fetch", *options, "origin", refspec, timeout=_FETCH_TIMEOUT)
-        turns.fetched = began
+        fetch = ("fetch", *options, "origin", refspec)
+        await insist(lambda: git(repo.path, *fetch, timeout=_FETCH_TIMEOUT))
+        turns.fetched[repo.base_branch] = began
 
 
 async def _origin(repo: Repo) -> str:

@@ -16,14 +16,11 @@ from orchestrator.errors import UserError
 from orchestrator.projects import Repo, RepoKind
 from orchestrator.workspaces import copies, notes, processes, refs, repos
 from orchestrator.workspaces.git import GitError as GitError
-from orchestrator.workspaces.git import check_ref_name, git
+from orchestrator.workspaces.git import check_ref_name, git, insist
 
-_CHECKOUT_TIMEOUT = 600.0
 _SLUG_MAX = 40
 _OUTPUT_HALF = 32 * 1024
 """Bytes kept of the beginning, and of the end, of a command's output."""
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between attempts while another git holds a lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +61,26 @@ async def create(
     check_ref_name(branch)
     if not path.is_absolute():
         raise UserError(f"a worktree's path must be absolute, not {str(path)!r}")
-    for pause in (*_PAUSES, None):
-        try:
-            tree = await _add(repo, branch, path, start)
-            break
-        except GitError as fault:
-            await remove(repo, path)
-            if pause is None or not fault.locked:
-                raise
-            await asyncio.sleep(pause)
-    copied: list[str] = []
+    tree = await insist(lambda: _add(repo, branch, path, start))
+    checkout, copied = Path(repo.source), list[str]()
     if repo.kind is RepoKind.LINK:
-        checkout = Path(repo.source)
         found = await copies.find(checkout, project_files)
-        copied = await asyncio.to_thread(copies.copy, checkout, path, found)
+        copied = [name for name in found if not os.path.lexists(path / name)]
+    # The note comes first: without it nothing is committed, so that what was copied never is.
     notes.write(path, notes.Note(branch=branch, base=tree.base_commit, copied=tuple(copied)))
+    await asyncio.to_thread(copies.copy, checkout, path, copied)
     return tree
 
 
 async def _add(repo: Repo, branch: str, path: Path, start: str | None) -> Worktree:
+    try:
+        return await _add_once(repo, branch, path, start)
+    except GitError:
+        await remove(repo, path)
+        raise
+
+
+async def _add_once(repo: Repo, branch: str, path: Path, start: str | None) -> Worktree:
     if os.path.lexists(path):
         await remove(repo, path)
     ref = f"refs/heads/{branch}"
@@ -90,10 +88,10 @@ async def _add(repo: Repo, branch: str, path: Path, start: str | None) -> Worktr
     add = ("worktree", "add", "--quiet")
     if own is None:
         base = await _commit_of(repo, start) if start else await repos.base_tip(repo)
-        await git(repo.path, *add, "-b", branch, "--", str(path), base, timeout=_CHECKOUT_TIMEOUT)
+        await git(repo.path, *add, "-b", branch, "--", str(path), base)
         return Worktree(path, branch, base)
     await _free(repo, branch, own.holder)
-    await git(repo.path, *add, "--", str(path), branch, timeout=_CHECKOUT_TIMEOUT)
+    await git(repo.path, *add, "--", str(path), branch)
     line = await _commit_of(repo, start) if start else (await repos.look(repo, fetch=False)).tip
     return Worktree(path, branch, await refs.merge_base(repo.path, line, own.commit) or line)
 
@@ -110,7 +108,7 @@ async def _free(repo: Repo, branch: str, holder: str) -> None:
         raise UserError(
             f"branch {branch} is checked out in {holder}; remove that worktree or switch it to another branch"
         )
-    await remove(repo, Path(holder))
+    await asyncio.to_thread(notes.forget, Path(repo.path), Path(holder))
 
 
 async def remove(repo: Repo, path: Path) -> None:
@@ -124,8 +122,8 @@ async def remove(repo: Repo, path: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a worktree that nobody owns any more, whichever repository it is of. Blocking."""
-    with suppress(GitError, FileNotFoundError):
-        shutil.rmtree(notes.admin_folder(path))
+    with suppress(GitError):
+        notes.forget(notes.admin_folder(path).parent.parent, path)
     _remove_folder(path)
 
 
@@ -134,18 +132,25 @@ def _remove_folder(path: Path) -> None:
         path.unlink()
         return
     for _ in range(3):
-        with suppress(FileNotFoundError):
-            try:
-                shutil.rmtree(path)
-            except OSError:
-                _make_writable(path)  # folders without write permission, such as Go's module cache
+        if not path.exists():
+            return
+        try:
+            shutil.rmtree(path)
+        except OSError:
+            _make_writable(path)  # folders without write permission, such as Go's module cache
     if path.exists():
         shutil.rmtree(path)
 
 
 def _make_writable(top: Path) -> None:
-    for folder, _, _ in os.walk(top):
-        os.chmod(folder, stat.S_IRWXU)
+    """Let us list and change every folder under *top*; a folder must be opened before it can be walked."""
+    with suppress(FileNotFoundError):
+        os.chmod(top, stat.S_IRWXU)
+    for folder, names, _ in os.walk(top):
+        for inner in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                if not inner.is_symlink():
+                    inner.chmod(stat.S_IRWXU)
 
 
 async def run_command(

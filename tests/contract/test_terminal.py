@@ -1,6 +1,7 @@
 """The terminal frontend on a real socket and a real store: what its clients may rely on."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -104,9 +105,21 @@ async def echo(house: House, event: Inbound) -> None:
     )
 
 
+_EMPTY: list[bytes] = []
+
+
+async def empty_store(path: Path) -> None:
+    """Migrate the first one; the others are copies of it, as migrating takes long."""
+    if _EMPTY:
+        path.write_bytes(_EMPTY[0])
+    else:
+        await migrate(path)
+        _EMPTY.append(path.read_bytes())
+
+
 @asynccontextmanager
 async def open_house(path: Path, users: Sequence[str] = ("alice",)) -> AsyncIterator[House]:
-    await migrate(path / "state.db")
+    await empty_store(path / "state.db")
     house = House(path, users)
     try:
         await house.frontend.start(house)
@@ -160,6 +173,15 @@ async def raw(house: House, *requests: Any) -> AsyncExitStack:
     return stack
 
 
+async def rest(talk: Any) -> list[dict[str, Any]]:
+    """What comes until the end of the connection; some may be lost where the server had more to read."""
+    replies = []
+    with contextlib.suppress(ConnectionError):
+        while (reply := await talk.reply()) is not None:
+            replies.append(reply)
+    return replies
+
+
 # -- what the orchestrator may rely on
 
 
@@ -208,7 +230,7 @@ async def test_rendering_keeps_what_hangs_on_a_post(house: House) -> None:
 
 
 async def test_a_long_answer_is_cut_and_put_together_again(house: House) -> None:
-    text = "\n".join(f"line {number}" for number in range(6000))
+    text = "\n".join(f"line {number}{chr(10) * (number % 7 == 0)}" for number in range(6000)).strip()
 
     async def answer(house: House, event: Inbound) -> None:
         await house.post(
@@ -218,7 +240,7 @@ async def test_a_long_answer_is_cut_and_put_together_again(house: House) -> None
     house.answer = answer
     assert len(house.frontend.render(Post(text=text, verbatim=True))) > 2
     async with ChatClient(house.socket, quiet=True) as client:
-        assert (await client.do("log")).text.split() == text.split()
+        assert (await client.do("log")).text == text
 
 
 async def test_a_store_that_fails_leaves_the_send_unknown(tmp_path: Path) -> None:
@@ -556,6 +578,10 @@ async def test_the_socket_is_its_owners_unless_opened(house: House, tmp_path: Pa
     assert not frontend.socket.exists()
 
 
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description for field in TerminalSettings.model_fields.values())
+
+
 async def test_a_stale_socket_is_replaced(house: House) -> None:
     await house.frontend.close()
     with socket.socket(socket.AF_UNIX) as dead:
@@ -644,9 +670,7 @@ async def test_a_request_without_end_or_without_hello_ends_the_connection(house:
     talk: Any = await raw(house, {"type": "hello"}, b"x" * 3_000_000)
     async with talk:
         assert (await talk.reply())["type"] == "welcome"
-        with pytest.raises((ConnectionError, AssertionError)):  # the refusal may be lost with what was unread
-            assert "longer than" in ((await talk.reply()) or {})["message"]
-            assert await talk.reply() is not None
+        assert all("longer than" in refusal["message"] for refusal in await rest(talk))
     talk = await raw(house, {"type": "complete", "id": new_id(), "channel": "main", "line": ""})
     async with talk:
         assert "say hello first" in (await talk.reply())["message"]

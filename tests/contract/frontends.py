@@ -1,0 +1,308 @@
+"""What every frontend must do: subclass `FrontendContract` with a `platform` fixture of its own."""
+
+import asyncio
+import contextlib
+import random
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from orchestrator.transport import (
+    Action,
+    Capabilities,
+    Card,
+    File,
+    Frontend,
+    Inbound,
+    Post,
+    Target,
+    Tone,
+    Verdict,
+    Wire,
+)
+
+_FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})(?P<rest>.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One message as a person sees it, or a wire as they would."""
+
+    id: str = ""
+    text: str
+    actions: tuple[str, ...] = ()
+    """The ids that its buttons carry."""
+    files: tuple[tuple[str, str], ...] = ()
+    reply_to: str | None = None
+    verdict: str | None = None
+
+
+class Platform(ABC):
+    """A platform for tests, with its frontend and with eyes and a mouth of its own."""
+
+    frontend: Frontend
+    channel = "main"
+    carries: frozenset[str] = frozenset({"reply_to", "verdict"})
+    """What of a post the platform has a place for."""
+    speaks_while_away = True
+    """Whether people can speak while the frontend is not there."""
+
+    @abstractmethod
+    def restarted(self) -> Frontend:
+        """Another frontend of the same platform, as after a restart of the daemon; not started."""
+
+    @abstractmethod
+    async def seen(self, root: str | None = None) -> Sequence[Seen]:
+        """What the channel shows now, or the thread under *root*, oldest first."""
+
+    @abstractmethod
+    async def speak(self, text: str, root: str | None = None) -> None:
+        """Say something to us as a person."""
+
+    @abstractmethod
+    def read(self, wire: Wire) -> Seen:
+        """What a person would see of *wire*."""
+
+    def pings(self, wire: Wire) -> bool:
+        """Whether *wire* would call somebody by name; never where a platform has no mentions."""
+        return False
+
+    def length(self, wire: Wire) -> int:
+        """The length of the text in the platform's measure."""
+        return len(self.read(wire).text)
+
+
+class Listener:
+    """An intake that keeps what it is handed, as the inbox would."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, Inbound] = {}
+        self.handed = 0
+        self._marks: dict[tuple[str, str], str] = {}
+        self._changed = asyncio.Condition()
+
+    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
+        new = event.event_id not in self.events
+        self.events.setdefault(event.event_id, event)
+        self.handed += 1
+        if watermark is not None:
+            self._marks[event.place.transport, watermark[0]] = watermark[1]
+        async with self._changed:
+            self._changed.notify_all()
+        return new
+
+    async def watermark(self, transport: str, scope: str) -> str | None:
+        return self._marks.get((transport, scope))
+
+    async def complete(self, event: Inbound) -> Sequence[str]:
+        return ()
+
+    async def heard(self, *texts: str) -> None:
+        """Wait until exactly *texts* were said, in this order."""
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: len(self.events) >= len(texts))
+        assert [event.text for event in self.events.values()] == list(texts)
+
+
+@contextlib.asynccontextmanager
+async def started(frontend: Frontend, intake: Listener | None = None) -> AsyncIterator[Frontend]:
+    await asyncio.wait_for(frontend.start(intake or Listener()), 30)
+    try:
+        yield frontend
+    finally:
+        await frontend.close()
+
+
+def fences_are_whole(text: str) -> bool:
+    """Whether every fence that is opened is closed."""
+    mark = ""
+    for line in text.split("\n"):
+        found = _FENCE.fullmatch(line)
+        if found is None:
+            continue
+        this, rest = found["mark"], found["rest"].strip()
+        if not mark and not (this[0] == "`" and "`" in rest):
+            mark = this
+        elif mark and this[0] == mark[0] and len(this) >= len(mark) and not rest:
+            mark = ""
+    return not mark
+
+
+def texts(caps: Capabilities) -> list[Post]:
+    """Posts of all lengths around the limits, with fences, mentions and marks of every sort."""
+    draw = random.Random(7)
+    words = (
+        "word ", "a\n", "\n\n", "@everyone ", "<@U123> ", "<!channel> ", "@room ", "`x` ", "**b** ",
+        "é", "🙂", "</b>", "[l](http://x) ", "x" * 60, "\n~~~\ncode @here\n~~~\n",
+        "\n```py\n" + "x = 1  # @everyone\n" * 10 + "```\n",
+    )  # fmt: skip
+    made = [Post(text="".join(draw.choices(words, k=draw.choice((1, 10, 60))))) for _ in range(60)]
+    for size in (
+        caps.text_max // 2,
+        caps.text_max - 1,
+        caps.text_max + 1,
+        caps.text_max * 2,
+        caps.text_max * 9,
+    ):
+        line = "line of <@U1> text\n"
+        plain = line * (size // len(line)) + "x" * (size % len(line))
+        made += [Post(text=plain), Post(text=plain, verbatim=True), Post(text=f"a\n```\n{plain}\n```\nb")]
+    return made
+
+
+class FrontendContract:
+    """The rules of the chat seam; each runs against a platform of its own."""
+
+    async def test_what_is_posted_is_seen_and_found_by_its_key(self, platform: Platform) -> None:
+        async with started(platform.frontend) as frontend:
+            here = Target(channel=platform.channel)
+            [wire] = frontend.render(Post(text="hello"))
+            made = await frontend.post(here, wire, "key-1")
+            assert list(await frontend.find(here, "key-1")) == [made]
+            assert list(await frontend.find(here, "key-2")) == []
+            assert [(one.id, one.text) for one in await platform.seen()] == [(made, "hello")]
+
+    async def test_a_thread_hangs_on_its_root(self, platform: Platform) -> None:
+        async with started(platform.frontend) as frontend:
+            [wire] = frontend.render(Post(text="root"))
+            root = await frontend.open_thread(platform.channel, wire, "key-1", "the title")
+            within = Target(channel=platform.channel, root=root)
+            [reply] = frontend.render(Post(text="within"))
+            made = await frontend.post(within, reply, "key-2")
+            assert list(await frontend.find(Target(channel=platform.channel), "key-1")) == [root]
+            assert list(await frontend.find(within, "key-2")) == [made]
+            assert [one.id for one in await platform.seen()] == [root]
+            assert [one.text for one in await platform.seen(root)] == ["within"]
+
+    async def test_an_edit_replaces_and_a_deletion_removes(self, platform: Platform) -> None:
+        async with started(platform.frontend) as frontend:
+            [first] = frontend.render(Post(text="first", actions=(Action(label="Go", line="go", id="a1"),)))
+            [second] = frontend.render(Post(text="second"))
+            root = await frontend.open_thread(platform.channel, first, "key-1", "the title")
+            for to in (Target(channel=platform.channel), Target(channel=platform.channel, root=root)):
+                made = await frontend.post(to, first, f"post {to.root}")
+                if frontend.capabilities().edits:
+                    await frontend.edit(to, made, second, f"edit {to.root}")
+                    assert [(s.text, s.actions) for s in await platform.seen(to.root) if s.id == made] == [
+                        ("second", ())
+                    ]
+                await frontend.delete(to, made)
+                await frontend.delete(to, made)
+                assert made not in [one.id for one in await platform.seen(to.root)]
+            if frontend.capabilities().edits:
+                await frontend.edit(Target(channel=platform.channel, root=root), root, second, "root")
+                assert [one.text for one in await platform.seen()] == ["second"]
+
+    async def test_a_repeated_send_is_honoured_or_can_be_told(self, platform: Platform) -> None:
+        here = Target(channel=platform.channel)
+        [wire] = platform.frontend.render(Post(text="once"))
+        async with started(platform.frontend) as frontend:
+            first = await frontend.post(here, wire, "key-1")
+            root = await frontend.open_thread(platform.channel, wire, "key-2", "the title")
+        async with started(platform.restarted()) as frontend:
+            assert list(await frontend.find(here, "key-1")) == [first]
+            again = await frontend.post(here, wire, "key-1")
+            found = list(await frontend.find(here, "key-1"))
+            if frontend.capabilities().idempotent:
+                assert again == first
+                assert await frontend.open_thread(platform.channel, wire, "key-2", "the title") == root
+                assert len(await platform.seen()) == 2
+                assert found == [first]
+            else:
+                assert found == [first, again]
+
+    async def test_what_is_rendered_fits_is_whole_and_pings_nobody(self, platform: Platform) -> None:
+        caps = platform.frontend.capabilities()
+        for post in texts(caps):
+            wires = platform.frontend.render(post)
+            assert 1 <= len(wires) <= caps.parts_max
+            for wire in wires:
+                assert platform.length(wire) <= caps.text_max
+                assert post.verbatim or fences_are_whole(platform.read(wire).text), post.text
+                assert not platform.pings(wire), post.text
+            assert wires == platform.frontend.render(post), "rendering is pure"
+
+    async def test_a_long_text_is_shown_or_attached_whole(self, platform: Platform) -> None:
+        caps = platform.frontend.capabilities()
+        for size in (caps.text_max * 2, caps.text_max * (caps.parts_max + 2)):
+            text = "".join(f"line {n}\n" for n in range(size // 10))
+            for verbatim in (False, True):
+                seen = [
+                    platform.read(wire)
+                    for wire in platform.frontend.render(Post(text=text, verbatim=verbatim))
+                ]
+                files = [content for one in seen for _, content in one.files]
+                if caps.files and files:
+                    assert files == [text]
+                elif len(seen) > 1:
+                    shown = "".join(one.text for one in seen)
+                    assert re.findall(r"line \d+", shown) == text.split("\n")[:-1]
+
+    async def test_what_hangs_on_a_post_is_carried_once(self, platform: Platform) -> None:
+        caps = platform.frontend.capabilities()
+        post = Post(
+            text="paragraph of text\n\n" * (caps.text_max // 12),
+            card=Card(title="The title", tone=Tone.GOOD, fields=(("project", "api"),)),
+            actions=(
+                Action(label="Approve", line="task approve x", id="a1"),
+                Action(label="No", line="no", id="a2"),
+            ),
+            files=(File(name="a.diff", content="+x\n"),),
+            reply_to="event-1",
+            verdict=Verdict.OK,
+        )
+        wires = platform.frontend.render(post)
+        seen = [platform.read(wire) for wire in wires]
+        assert len(seen) > 1
+        if caps.actions_max >= len(post.actions):
+            assert [one.actions for one in seen if one.actions] == [("a1", "a2")]
+        else:
+            assert "task approve x" in seen[-1].text, "what cannot be pressed is typed"
+        if caps.files:
+            assert [file for one in seen for file in one.files] == [("a.diff", "+x\n")]
+        assert ["The title" in str(wire) for wire in wires] == [True] + [False] * (len(wires) - 1)
+        if "reply_to" in platform.carries:
+            assert {one.reply_to for one in seen} == {"event-1"}
+        if "verdict" in platform.carries:
+            assert [one.verdict for one in seen if one.verdict] == ["ok"]
+
+    async def test_what_people_say_is_handed_on_once_and_in_order(self, platform: Platform) -> None:
+        listener = Listener()
+        async with started(platform.frontend, listener) as frontend:
+            [wire] = frontend.render(Post(text="root"))
+            root = await frontend.open_thread(platform.channel, wire, "key-1", "the title")
+            await platform.speak("one")
+            await platform.speak("two", root)
+            await listener.heard("one", "two")
+        events = list(listener.events.values())
+        assert [event.root for event in events] == [None, root]
+        assert {event.place.transport for event in events} == {platform.frontend.name}
+        assert {event.place.channel for event in events} == {platform.channel}
+
+    async def test_what_was_said_while_we_were_away_is_handed_on(self, platform: Platform) -> None:
+        if not platform.speaks_while_away:
+            pytest.skip("nobody can speak there without us")
+        listener = Listener()
+        async with started(platform.frontend, listener):
+            await platform.speak("before")
+            await listener.heard("before")
+        await platform.speak("away 1")
+        await platform.speak("away 2")
+        async with started(platform.restarted(), listener):
+            await listener.heard("before", "away 1", "away 2")
+            await platform.speak("after")
+            await listener.heard("before", "away 1", "away 2", "after")
+
+    async def test_closing_is_harmless_twice_and_before_the_start(self, platform: Platform) -> None:
+        await platform.frontend.close()
+        async with started(platform.frontend) as frontend:
+            watch = asyncio.ensure_future(frontend.closed())
+            await asyncio.wait([watch], timeout=0.05)
+            assert not watch.done(), "it is not lost while it is there"
+            watch.cancel()
+        await platform.frontend.close()
+        async with started(platform.frontend):
+            pass
