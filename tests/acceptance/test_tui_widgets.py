@@ -1,9 +1,5 @@
-"""The full-screen chat, driven by its keys and clicks, against a real frontend on a real socket.
+"""The full-screen chat, driven by its keys and clicks, against a real frontend on a real socket."""
 
-await picture(path: Path) -> None    writes an SVG of the real program in the middle of a task, for the README
-"""
-
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -117,30 +113,6 @@ async def opened(
             async with app.run_test(size=size, notifications=True) as pilot:
                 yield Screen(app, pilot, house)
             client.on_state = None
-
-
-async def picture(path: Path, size: tuple[int, int] = (120, 30)) -> None:
-    """Write an SVG of the program with a task that waits for its approval to *path*."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with opened(Path(folder), size) as screen:
-            house = screen.house
-            house.answer = None
-            await screen.types("task add api Fix the login timeout", "enter")
-            await screen.sees("Fix the login", "main")
-            await screen.post(Post(text="Added **swift-falcon** to `api`; it is next in line."))
-            root = await screen.thread()
-            await screen.post(
-                Post(card=Card(title="Fix the login timeout", fields=(("agent", "claude-1"),))), root
-            )
-            await screen.post(Post(text="The limit is 3 seconds in `login.py`; I raise it to 30."), root)
-            await screen.post(Post(text="$ pytest -q\n42 passed in 1.37s", verbatim=True), root)
-            await screen.post(APPROVAL, root)
-            await screen.post(Post(text="hello api"), channel="api")
-            await screen.sees("↳ swift-falcon · 4", "main")
-            await screen.press("ctrl+o")
-            await screen.sees("1 Approve")
-            await screen.types("task approve ")
-            screen.app.save_screenshot(filename=path.name, path=str(path.parent))
 
 
 async def test_words_are_said_and_answered_in_the_channel(tmp_path: Path) -> None:
@@ -447,13 +419,6 @@ async def test_help_shows_the_keys_and_a_refusal_is_shown(tmp_path: Path) -> Non
         await screen.sees("'~bob' is no channel's name")
         await screen.types("/join new", "enter")
         await screen.sees("#new ›")
-
-
-async def test_the_picture_for_the_readme_is_of_the_real_program(tmp_path: Path) -> None:
-    await picture(tmp_path / "chat.svg")
-    drawn = (tmp_path / "chat.svg").read_text().replace("&#160;", " ")
-    for text in ("swift-falcon", "Approve", "#main", "42 passed"):
-        assert text in drawn
 
 
 def test_without_a_daemon_the_program_says_so_and_leaves(
