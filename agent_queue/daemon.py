@@ -114,10 +114,11 @@ class Daemon:
         return self.restart_requested
 
     def _connection(self, name: str, section: BaseModel) -> Connection:
+        one = self.orchestrator
         frontend: Frontend = registry.create(
-            name, section, database=self.orchestrator.database, data_dir=Path(self.settings.data_dir)
+            name, section, database=one.database, data_dir=self.settings.data_dir, redact=one.redact
         )
-        relay = Relay(self.orchestrator.database, frontend, clock=time.time)
+        relay = Relay(one.database, frontend, clock=time.time, redact=one.redact)
         return Connection(frontend, relay, self.gateway, report=self._report)
 
     async def _report(self, name: str, words: str) -> None:

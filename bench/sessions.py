@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.runs import process
+from orchestrator.runs.folder import RunFolder
+
 AGENT = """
 import os, pathlib, sys, time
 text = sys.stdin.read()
@@ -122,13 +125,10 @@ class Session:
 
     def end_agents(self) -> None:
         """End every supervisor of this session, with all that it started, by its pid."""
-        for file in (self.folder / "data" / "runs").glob("*/supervisor.json"):
-            try:
-                pid = json.loads(file.read_text())["pid"]
-                if str(self.folder) in Path(f"/proc/{pid}/cmdline").read_text():
-                    os.killpg(pid, signal.SIGTERM)
-            except (OSError, ValueError, KeyError):
-                continue
+        for folder in (self.folder / "data" / "runs").glob("*"):
+            supervisor = RunFolder(folder).read_supervisor()
+            if supervisor is not None and process.alive(supervisor):
+                os.killpg(supervisor.pid, signal.SIGTERM)
 
     def say(self, text: str, *, root: str | None = None, action: str = "", channel: str = "main") -> str:
         """Say something on the platform as Ann; returns the event's id."""

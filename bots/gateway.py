@@ -1,6 +1,7 @@
 """The gateway: from a stored event of any frontend to a person, a command, and its answer, in one commit."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from orchestrator.commands.parser import Invocation, parse
 from orchestrator.commands.registry import Command
 from orchestrator.commands.tasks import say
 from orchestrator.delivery.posts import inbound_from_json, inbound_to_json
+from orchestrator.delivery.relay import backoff
 from orchestrator.errors import Conflict, Forbidden, UserError
 from orchestrator.projects import Person, Role
 from orchestrator.store import inbox, outbox, people, projects, tasks
@@ -112,14 +114,23 @@ class Gateway:
         try:
             while not queue.empty():
                 row = queue.get_nowait()
-                try:
-                    await self._handle(row)
-                except Exception:
-                    log.exception("gateway.failed", inbox=row["id"])
+                await self._insist(row)
         finally:
             self._workers.pop(lane, None)
             if queue.empty():
                 self._lanes.pop(lane, None)
+
+    async def _insist(self, row: Row) -> None:
+        """Handle one event however often it takes: a store that is busy or full is no reason to lose it."""
+        for attempt in itertools.count(1):
+            try:
+                await self._handle(row)
+                return
+            except Conflict:
+                return  # it was handled, and the mark says so
+            except Exception:
+                log.exception("gateway.failed", inbox=row["id"], attempt=attempt)
+            await asyncio.sleep(backoff(attempt))
 
     async def _handle(self, row: Row) -> None:
         """Handle one event: its effects, its answer and its mark are one commit."""

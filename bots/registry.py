@@ -1,6 +1,7 @@
 """Which frontends there are. Each is imported only when it is configured."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -24,12 +25,14 @@ def home(name: str, section: BaseModel) -> str:
     return str(getattr(section, "home", name))
 
 
-def create(name: str, section: BaseModel, *, database: Database, data_dir: Path) -> Frontend:
-    """Frontend *name* with its settings."""
+def create(
+    name: str, section: BaseModel, *, database: Database, data_dir: Path, redact: Callable[[str], str]
+) -> Frontend:
+    """Frontend *name* with its settings; *redact* for what it stores by itself."""
     match name:
         case "terminal":
             terminal = importlib.import_module("bots.terminal.frontend")
-            return cast(Frontend, terminal.create(section, database, data_dir))
+            return cast(Frontend, terminal.create(section, database, data_dir, redact=redact))
         case "scripted":
             scripted = importlib.import_module("bots.scripted")
             return cast(Frontend, scripted.create(section))

@@ -1,6 +1,7 @@
 """The orchestrator: everything between a chat line and a merged branch, behind one facade."""
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from orchestrator.projects import Role
 from orchestrator.redaction import Redactor
 from orchestrator.runs.driver import Tools
 from orchestrator.runs.finisher import Finisher
+from orchestrator.runs.process import Standby
+from orchestrator.runs.prompt import plain_env
 from orchestrator.runs.recorder import Recorder
 from orchestrator.runs.service import Runs
 from orchestrator.settings import Settings
@@ -57,7 +60,8 @@ class Orchestrator:
         self.settings = settings
         self.database = Database(settings.database)
         self.clock = clock
-        self.speaker = Speaker(homes, redact=Redactor(settings).redact, clock=clock)
+        self.redact = Redactor(settings).redact
+        self.speaker = Speaker(homes, redact=self.redact, clock=clock)
         self.lifecycle = Lifecycle(self.speaker, clock)
         self._jobs = Jobs()
         data = Path(settings.data_dir)
@@ -73,7 +77,7 @@ class Orchestrator:
                 finisher=finisher,
                 settings=settings.runs,
                 folders=data / "runs",
-                supervisor=supervisor,
+                supervisors=Standby(supervisor, plain_env(os.environ)),
                 clock=clock,
             )
         )

@@ -34,10 +34,18 @@ def backoff(attempts: int) -> float:
 class Relay:
     """Delivers the outbox of *frontend* while it is connected."""
 
-    def __init__(self, database: Database, frontend: Frontend, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        frontend: Frontend,
+        *,
+        clock: Callable[[], float],
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self._db = database
         self._frontend = frontend
         self._clock = clock
+        self._redact = redact
         self._born = clock()
         self._caps = frontend.capabilities()
         self._budget = Budget(self._caps.rate, self._caps.burst)
@@ -192,7 +200,7 @@ class Relay:
         try:
             remote = await asyncio.wait_for(self._perform(message, to, subject or ""), SEND_TIMEOUT)
         except Refused as refusal:
-            await self._refused(message, str(refusal))
+            await self._refused(message, self._redact(str(refusal)))
         except Later as later:
             self._budget.cool(later.seconds)
             await self._put(message, Sending.READY, not_before=self._clock() + later.seconds)

@@ -6,7 +6,7 @@ folder. Cancelling it (the daemon ends) leaves the agent working.
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,7 @@ class Tools:
     settings: RunSettings
     folders: Path
     """Under which each run has its folder."""
-    supervisor: Sequence[str]
-    """The command that starts a supervisor; the run's folder is appended."""
+    supervisors: process.Standby
     clock: Callable[[], float]
 
 
@@ -119,7 +118,7 @@ class Driver:
         return True
 
     async def _begin(self, task: Task) -> None:
-        """Make the workspace while the supervisor starts, then let it go."""
+        """Make the workspace, write down what is to be done, and let a supervisor do it."""
         async with self._tools.database.read() as tx:
             project = await projects.get(tx, task.project_id)
             agent = await projects.get_agent(tx, self._run.agent_id)
@@ -128,11 +127,7 @@ class Driver:
         if lease is None or repo is None:
             raise UserError(f"run {self._run.id} has lost its workspace")
         self._folder.create()
-        spawned = process.spawn(
-            [*self._tools.supervisor, str(self._folder.path)],
-            env=build_env(os.environ, (), self._run.id, task.id),
-            log=self._folder.log,
-        )
+        spawned = self._tools.supervisors.take()
         try:
             if spawned.id is not None:
                 self._folder.write_supervisor(spawned.id)
@@ -141,7 +136,7 @@ class Driver:
             if context is None:
                 return
             self._folder.write_spec(context, agent.type, self._tools.settings.stop_grace)
-            spawned.go()
+            spawned.go(self._folder.path)
         finally:
             spawned.close()
 
@@ -153,7 +148,7 @@ class Driver:
             repo,
             branch=lease.branch,
             path=Path(lease.path),
-            start=None,
+            new=not task.base_commit,
             project_files=project.copy_files,
         )
         if project.setup_command:

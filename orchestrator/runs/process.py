@@ -19,6 +19,8 @@ import psutil
 MARK = "AGENT_QUEUE_RUN"
 """The environment variable by which everything that a run has started is found."""
 _POLL = 0.02
+_REST = 1.0
+"""Seconds after which a taken spare is replaced, when the run that took it has begun."""
 _PATIENCE = 5.0
 """Seconds that killed processes may take to be gone, for instance while a disk is slow."""
 
@@ -54,18 +56,18 @@ def alive(wanted: ProcessId | None) -> bool:
 
 
 class Spawned:
-    """A supervisor that waits to be let go. One that is not ends by itself when its line to us closes."""
+    """A supervisor that waits for its run. One that gets none ends by itself when its line to us closes."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.id = find(process.pid)
         """None where it has ended already."""
 
-    def go(self) -> None:
-        """Let it begin. From here on it needs us no more. Harmless when it has ended."""
+    def go(self, folder: Path) -> None:
+        """Let it begin on the run in *folder*. From here on it needs us no more. Harmless when it has ended."""
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
-                self._process.stdin.write(b"go\n")
+                self._process.stdin.write(f"{folder}\n".encode())
                 self._process.stdin.flush()
 
     def close(self) -> None:
@@ -75,19 +77,51 @@ class Spawned:
                 self._process.stdin.close()
 
 
-def spawn(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Spawned:
-    """Start *argv* in a session of its own, with *env* alone; OSError where it cannot be started."""
-    with log.open("ab") as sink:
+class Standby:
+    """Starts supervisors, one ahead of need, so that a run does not wait for an interpreter."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self._argv = list(argv)
+        self._env = dict(env)
+        self._spare: Spawned | None = None
+        self._refill: asyncio.TimerHandle | None = None
+
+    def take(self) -> Spawned:
+        """A supervisor for one run; OSError where none can be started."""
+        spare, self._spare = self._spare, None
+        if self._refill is None:
+            self._refill = asyncio.get_running_loop().call_later(_REST, self._have_spare)
+        if spare is not None and alive(spare.id):
+            return spare
+        if spare is not None:
+            spare.close()
+        return self._spawn()
+
+    def close(self) -> None:
+        """Let the spare go."""
+        if self._refill is not None:
+            self._refill.cancel()
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
+    def _have_spare(self) -> None:
+        self._refill = None
+        with suppress(OSError):
+            self._spare = self._spare or self._spawn()
+
+    def _spawn(self) -> Spawned:
+        """Start one in a session of its own."""
         process = subprocess.Popen(
-            argv,
+            self._argv,
             stdin=subprocess.PIPE,
-            stdout=sink,
-            stderr=sink,
-            env=dict(env),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self._env,
             start_new_session=True,
         )
-    _reap_at_end(process)
-    return Spawned(process)
+        _reap_at_end(process)
+        return Spawned(process)
 
 
 def _reap_at_end(process: subprocess.Popen[bytes]) -> None:

@@ -22,18 +22,21 @@ def build_prompt(task: Task, words: Sequence[Words]) -> str:
     return "\n\n".join(parts)
 
 
-def build_env(environ: Mapping[str, str], passed: Sequence[str], run_id: str, task_id: str) -> dict[str, str]:
-    """The agent's environment: a few plain variables, those that we are told to pass, and the run's mark.
+def plain_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """A few plain variables of ours, with a PATH that lacks our own virtual environment.
 
-    Our own virtual environment is taken off PATH, so that the agent finds its project's tools.
+    So an agent finds its project's tools, and none of the daemon's secrets.
     """
-    env = {name: environ[name] for name in (*_KEPT, *passed) if name in environ}
+    env = {name: environ[name] for name in _KEPT if name in environ}
     ours = {str(Path(sys.prefix) / "bin"), str(Path(sys.executable).parent)}
     path = [p for p in environ.get("PATH", os.defpath).split(os.pathsep) if p]
     if sys.prefix != sys.base_prefix:
         path = [p for p in path if p not in ours]
-    env["PATH"] = os.pathsep.join(path)
-    env.setdefault("LANG", "C.UTF-8")
+    return {"LANG": "C.UTF-8"} | env | {"PATH": os.pathsep.join(path)}
+
+
+def build_env(environ: Mapping[str, str], passed: Sequence[str], run_id: str, task_id: str) -> dict[str, str]:
+    """The agent's environment: the plain variables, those that we are told to pass, and the run's mark."""
+    env = plain_env(environ) | {name: environ[name] for name in passed if name in environ}
     env |= {"TERM": "dumb", "GIT_TERMINAL_PROMPT": "0"}
-    env |= {"AGENT_QUEUE_RUN": run_id, "AGENT_QUEUE_TASK": task_id}
-    return env
+    return env | {"AGENT_QUEUE_RUN": run_id, "AGENT_QUEUE_TASK": task_id}

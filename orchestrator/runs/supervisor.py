@@ -1,11 +1,13 @@
 """The supervisor: a small process that drives one agent and writes down all that it says, daemon or no daemon."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.agent import (
@@ -30,9 +32,20 @@ _TEXT_MAX = 64 * 1024
 """Characters of one text event; a longer one is cut in several."""
 
 
-def wait_for_go() -> bool:
-    """Wait until the daemon lets us begin; False where it has gone away instead. Blocking."""
-    return sys.stdin.readline().strip() == "go"
+def wait_for_run() -> RunFolder | None:
+    """Wait until the daemon gives us a run; None where it has gone away instead. Blocking.
+
+    What we, or a library, write outside the journal goes into the run's folder from then on.
+    """
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return None
+    folder = RunFolder(Path(line.rstrip("\n")))
+    log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    return folder
 
 
 async def supervise(folder: RunFolder, make: Make) -> None:

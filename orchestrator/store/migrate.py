@@ -1,6 +1,7 @@
 """Brings a database file to the present schema; cheap where it is there already."""
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -53,6 +54,10 @@ def upgrade(path: Path) -> None:
     finally:
         engine.dispose()
     path.chmod(0o600)
+    with contextlib.closing(
+        sqlite3.connect(path)
+    ) as connection:  # before many connect, who would race to set it
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 async def migrate(path: Path) -> None:

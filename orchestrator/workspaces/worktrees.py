@@ -51,17 +51,18 @@ def branch_name(task_id: str, title: str) -> str:
 
 
 async def create(
-    repo: Repo, *, branch: str, path: Path, start: str | None, project_files: tuple[str, ...]
+    repo: Repo, *, branch: str, path: Path, new: bool, project_files: tuple[str, ...]
 ) -> Worktree:
-    """Check out *branch* at *path*: as it is where it exists, else new from *start* or the fetched base.
+    """Check out *branch* at *path*: as it is where it exists, else new from the fetched base.
 
-    What a killed attempt has left at *path* is replaced. *project_files* are patterns of untracked files to
-    copy from a linked checkout. UserError where the branch is checked out elsewhere.
+    *new* says that it is not known to exist, so that the base is fetched while that is looked up. What a killed
+    attempt has left at *path* is replaced. *project_files* are patterns of untracked files to copy from a linked
+    checkout. UserError where the branch is checked out elsewhere.
     """
     check_ref_name(branch)
     if not path.is_absolute():
         raise UserError(f"a worktree's path must be absolute, not {str(path)!r}")
-    tree = await insist(lambda: _add(repo, branch, path, start))
+    tree = await insist(lambda: _add(repo, branch, path, new))
     checkout, copied = Path(repo.source), list[str]()
     if repo.kind is RepoKind.LINK:
         found = await copies.find(checkout, project_files)
@@ -72,32 +73,35 @@ async def create(
     return tree
 
 
-async def _add(repo: Repo, branch: str, path: Path, start: str | None) -> Worktree:
+async def _add(repo: Repo, branch: str, path: Path, new: bool) -> Worktree:
     try:
-        return await _add_once(repo, branch, path, start)
+        return await _add_once(repo, branch, path, new)
     except GitError:
         await remove(repo, path)
         raise
 
 
-async def _add_once(repo: Repo, branch: str, path: Path, start: str | None) -> Worktree:
+async def _add_once(repo: Repo, branch: str, path: Path, new: bool) -> Worktree:
     if os.path.lexists(path):
         await remove(repo, path)
-    ref = f"refs/heads/{branch}"
-    own = (await refs.read(repo.path, ref)).get(ref)
+    own, base = await _begin(repo, f"refs/heads/{branch}", new)
     add = ("worktree", "add", "--quiet")
     if own is None:
-        base = await _commit_of(repo, start) if start else await repos.base_tip(repo)
         await git(repo.path, *add, "-b", branch, "--", str(path), base)
         return Worktree(path, branch, base)
     await _free(repo, branch, own.holder)
     await git(repo.path, *add, "--", str(path), branch)
-    line = await _commit_of(repo, start) if start else (await repos.look(repo, fetch=False)).tip
+    line = (await repos.look(repo, fetch=False)).tip
     return Worktree(path, branch, await refs.merge_base(repo.path, line, own.commit) or line)
 
 
-async def _commit_of(repo: Repo, name: str) -> str:
-    return await git(repo.path, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
+async def _begin(repo: Repo, ref: str, new: bool) -> tuple[refs.Ref | None, str]:
+    """The branch where it exists, else the commit from which it begins."""
+    if new:
+        found, base = await asyncio.gather(refs.read(repo.path, ref), repos.base_tip(repo))
+        return found.get(ref), base
+    found = await refs.read(repo.path, ref)
+    return found.get(ref), "" if ref in found else await repos.base_tip(repo)
 
 
 async def _free(repo: Repo, branch: str, holder: str) -> None:

@@ -140,7 +140,7 @@ async def prepared(tmp_path: Path, kind: RepoKind, source: Path | str = "", name
 async def worktree(tmp_path: Path, repo: Repo, branch: str, *patterns: str) -> Worktree:
     """A worktree on *branch*, named as its task."""
     path = tmp_path / "trees" / branch.replace("/", "-")
-    return await worktrees.create(repo, branch=branch, path=path, start=None, project_files=patterns)
+    return await worktrees.create(repo, branch=branch, path=path, new=True, project_files=patterns)
 
 
 async def save(tree: Path, message: str = "Work", *, unfinished: bool = False) -> str | None:

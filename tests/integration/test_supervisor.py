@@ -33,10 +33,11 @@ class House:
         self.folder = RunFolder(folder / run_id)
         self.run_id = run_id
         self.env = ENV | {process.MARK: run_id}
+        self.supervisors = process.Standby(SUPERVISOR, ENV)
 
     def spawn(self, code: str = "", **config: Any) -> process.Spawned:
         self.folder.create()
-        spawned = process.spawn([*SUPERVISOR, str(self.folder.path)], env=self.env, log=self.folder.log)
+        spawned = self.supervisors.take()
         assert spawned.id is not None
         self.folder.write_supervisor(spawned.id)
         config = {"argv": [sys.executable, "-c", code]} | config
@@ -54,7 +55,7 @@ class House:
 
     def start(self, code: str, **config: Any) -> None:
         spawned = self.spawn(code, **config)
-        spawned.go()
+        spawned.go(self.folder.path)
         spawned.close()
 
     def events(self) -> list[Event]:
@@ -65,6 +66,13 @@ class House:
 
     def alive(self) -> bool:
         return process.alive(self.folder.read_supervisor())
+
+    async def dismiss(self, spawned: process.Spawned | None) -> None:
+        """Let a supervisor go that has no run, and wait until nothing is left of it."""
+        if spawned is not None and spawned.id is not None:
+            spawned.close()
+            path = Path(f"/proc/{spawned.id.pid}")
+            await self.until(lambda: not path.exists())
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
@@ -82,6 +90,8 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path)
     yield one
+    await one.dismiss(one.supervisors._spare)
+    one.supervisors.close()
     await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)
 
 
@@ -100,6 +110,28 @@ async def test_one_that_nobody_lets_go_ends_without_a_word(house: House) -> None
     await house.until(lambda: not house.alive())
     assert not house.folder.has_events()
     assert house.folder.log_end() == ""
+
+
+async def test_the_next_one_stands_by_and_takes_what_comes_while_a_dead_one_is_replaced(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_REST", 0.0)
+    house.start("print('one')")
+    await house.result()
+    spare = house.supervisors._spare
+    assert spare is not None
+    assert house.supervisors.take() is spare
+    spare.close()
+    await house.until(lambda: not process.alive(spare.id) and house.supervisors._spare is not None)
+    last = house.supervisors._spare
+    assert last is not None
+    assert last.id is not None
+    os.kill(last.id.pid, signal.SIGKILL)
+    await house.until(lambda: not process.alive(last.id))
+    fresh = house.supervisors.take()
+    assert fresh is not last
+    assert process.alive(fresh.id)
+    await house.dismiss(fresh)
 
 
 async def test_its_end_leaves_no_zombie(house: House) -> None:
@@ -211,4 +243,6 @@ async def test_a_folder_of_any_length_can_be_listened_in(tmp_path: Path) -> None
         await control.request(one.folder, "send", message_id="m1", text="end", mode="queue")
         assert (await one.result()).outcome is Outcome.DONE
     finally:
+        await one.dismiss(one.supervisors._spare)
+        one.supervisors.close()
         await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)

@@ -60,9 +60,10 @@ async def test_a_new_branch_starts_at_the_base_and_an_old_one_where_it_was_left(
     again = await worktree(tmp_path, link, "t-1/x")
     assert again == first
     assert gitting.tip(again.path, "HEAD") == work
-    started = tmp_path / "trees" / "started"
-    tree = await worktrees.create(link, branch="t-2/x", path=started, start=work, project_files=())
-    assert (tree.base_commit, gitting.tip(started, "HEAD")) == (work, work)
+    for branch, begins in (("t-1/x", work), ("t-2/x", gitting.tip(mine))):
+        await worktrees.remove(link, first.path)
+        tree = await worktrees.create(link, branch=branch, path=first.path, new=False, project_files=())
+        assert gitting.tip(tree.path, "HEAD") == begins
 
 
 async def test_what_a_killed_attempt_has_left_is_replaced(tmp_path: Path, mine: Path, link: Repo) -> None:
@@ -93,12 +94,9 @@ async def test_a_branch_that_is_checked_out_elsewhere_is_refused_until_that_fold
     assert (side / "a.txt").exists()
 
 
-async def test_a_worktrees_path_is_absolute_and_its_start_exists(tmp_path: Path, link: Repo) -> None:
+async def test_a_worktrees_path_is_absolute(link: Repo) -> None:
     with pytest.raises(UserError, match="must be absolute"):
-        await worktrees.create(link, branch="x", path=Path("x"), start=None, project_files=())
-    with pytest.raises(GitError, match="Needed a single revision"):
-        await worktrees.create(link, branch="x", path=tmp_path / "x", start="--all", project_files=())
-    assert not (tmp_path / "x").exists()
+        await worktrees.create(link, branch="x", path=Path("x"), new=True, project_files=())
 
 
 @pytest.mark.parametrize("by_agent", [False, True])
