@@ -75,6 +75,7 @@ class Daemon:
         self._cycle_done = asyncio.Event()
         self._cycle_done.set()
         self._cycling: asyncio.Task[None] | None = None
+        self._timers_due = 0.0
 
     def request_restart(self) -> None:
         """End, and begin again."""
@@ -187,7 +188,10 @@ class Daemon:
         try:
             while self._cycle_due:
                 self._cycle_due = False
-                await self.orchestrator.run_one_cycle()
+                timers = time.monotonic() >= self._timers_due
+                if timers:
+                    self._timers_due = time.monotonic() + self.settings.cycle_seconds * 0.9
+                await self.orchestrator.run_one_cycle(timers=timers)
         finally:
             self._cycling = None
             self._cycle_done.set()

@@ -14,8 +14,8 @@ TASKS = 15
 FILES = 2000
 
 
-async def measure(tasks: int = TASKS, files: int = FILES) -> tuple[list[float], list[float]]:
-    """Milliseconds of each dispatch, and of each bare `git worktree add` between them."""
+async def measure(tasks: int = TASKS, files: int = FILES) -> tuple[list[float], list[tuple[float, float]]]:
+    """Milliseconds of each dispatch, and of git's bare fetch and worktree between them."""
     dispatched, bare = [], []
     with tempfile.TemporaryDirectory() as folder:
         one = Session(Path(folder))
@@ -25,21 +25,22 @@ async def measure(tasks: int = TASKS, files: int = FILES) -> tuple[list[float], 
             repo = one.folder / "data" / "repos" / "r.git"
             for number in range(tasks):
                 bare.append(worktree_time(repo, one.folder / "bare" / str(number)))
-                await one.answered(one.say(f"task add p write task-{number} please"))
+                one.say(f"task add p write task-{number} please")
+                await asyncio.sleep(1)  # and do not look meanwhile: that would cost what is measured
                 done = number + 1
                 await one.until(lambda s, done=done: s.statuses().get("COMPLETED", 0) == done)
-                await asyncio.sleep(
-                    0.3
-                )  # let the workspace's removal end, so that it is not in the next figure
+                await asyncio.sleep(1)  # the workspace is gone, the next supervisor stands by
             dispatched = dispatch_times(one)
     return dispatched, bare
 
 
-def worktree_time(repo: Path, path: Path) -> float:
-    """Milliseconds that git takes for a worktree of the repository's main branch."""
+def worktree_time(repo: Path, path: Path) -> tuple[float, float]:
+    """Milliseconds that git takes to fetch the main branch, and for a worktree of it."""
     begun = time.perf_counter()
+    git(repo, "fetch", "--quiet", "--no-tags", "origin", "+refs/heads/main:refs/remotes/origin/main")
+    fetched = time.perf_counter()
     git(repo, "worktree", "add", "--quiet", "--detach", str(path), "refs/remotes/origin/main")
-    return (time.perf_counter() - begun) * 1000
+    return (fetched - begun) * 1000, (time.perf_counter() - fetched) * 1000
 
 
 def dispatch_times(one: Session) -> list[float]:
@@ -58,14 +59,15 @@ def dispatch_times(one: Session) -> list[float]:
 
 
 def main() -> int:
-    """Print both medians and their difference."""
+    """Print the medians, and what we add to git's own time."""
     dispatched, bare = asyncio.run(measure())
-    whole, own = statistics.median(dispatched), statistics.median(bare)
-    print(
-        f"{len(dispatched)} dispatches, {FILES} files: median {whole:.0f} ms, git worktree add {own:.0f} ms"
-    )
-    print(f"on top of git: {whole - own:.0f} ms (aim: at most 60)")
-    return 0 if whole - own <= 60 else 1
+    whole = statistics.median(dispatched)
+    fetch, worktree = (statistics.median(times) for times in zip(*bare, strict=True))
+    print(f"{len(dispatched)} dispatches with {FILES} files: median {whole:.0f} ms")
+    print(f"git alone: fetch {fetch:.0f} ms, worktree add {worktree:.0f} ms")
+    added = whole - fetch - worktree
+    print(f"on top of git: {added:.0f} ms (aim: at most 60)")
+    return 0 if added <= 60 else 1
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
+_TIMED = frozenset({"resume", "stuck", "rescue", "clean"})
+"""Steps of the cycle for which only time makes something due."""
+
 
 class Orchestrator:
     """Holds the parts together. Knows chat by what it writes to the outbox, agents by the supervisor's command."""
@@ -133,10 +136,15 @@ class Orchestrator:
                 back = Post(text=f"✅ Back after {self.clock() - asked['at']:.1f} s.")
                 await self.speaker.reply(tx, place, asked["root"], back, key=key_of("back", asked["event"]))
 
-    async def run_one_cycle(self) -> dict[str, int]:
-        """Do all that is due and return the counts; a step that fails is logged and does not stop the others."""
+    async def run_one_cycle(self, *, timers: bool = True) -> dict[str, int]:
+        """Do all that is due and return the counts; a step that fails is logged and does not stop the others.
+
+        Without *timers*, only what a change can have made due: the rest is a matter of time alone.
+        """
         counts: dict[str, int] = {}
         for name, step in self._steps:
+            if name in _TIMED and not timers:
+                continue
             try:
                 counts[name] = await step()
             except Exception:

@@ -14,13 +14,20 @@ _LOOKED_AT = 1000
 """Ready tasks per project that `why` looks at; the cycle looks at no more than there are free agents."""
 
 
-async def snapshot(tx: Tx, settings: SchedulingSettings, now: float, per_project: int) -> Snapshot:
-    """What the scheduler decides on. Projects without a usable repository take part with nothing ready."""
+async def snapshot(
+    tx: Tx, settings: SchedulingSettings, now: float, per_project: int | None = None
+) -> Snapshot:
+    """What the scheduler decides on. Projects without a usable repository take part with nothing ready.
+
+    No more than *per_project* ready tasks of each project are looked at, or as many as there are free agents.
+    """
+    running, busy = await runs.load(tx)
+    agents = [AgentLoad(id=a.id, free=max(0, a.slots - busy.get(a.id, 0))) for a in await projects.agents(tx)]
+    limit = sum(agent.free for agent in agents) if per_project is None else per_project
     usable = {repo.id for repo in await projects.repos(tx) if repo.state is RepoState.READY}
     used = await projects.used(tx, now - settings.window_hours * 3600)
-    running, busy = await runs.load(tx)
     ready: dict[str, list[ReadyTask]] = {}
-    for task in await tasks.ready(tx, now, per_project):
+    for task in await tasks.ready(tx, now, limit) if limit else ():
         entry = ReadyTask(
             id=task.id, priority=int(task.priority), created_at=task.created_at, not_before=task.not_before
         )
@@ -44,10 +51,7 @@ async def snapshot(tx: Tx, settings: SchedulingSettings, now: float, per_project
     spent = sum(tokens for tokens, _ in used.values())
     return Snapshot(
         projects=tuple(loads),
-        agents=tuple(
-            AgentLoad(id=agent.id, free=agent.slots - busy.get(agent.id, 0))
-            for agent in await projects.agents(tx)
-        ),
+        agents=tuple(agents),
         now=now,
         global_budget_left=None if settings.token_budget is None else settings.token_budget - spent,
     )

@@ -94,6 +94,8 @@ async def add(ctx: Context, args: Add) -> Answer:
     words = f"📝 Queued **{task.id}** in {project.id}: {title}"
     if needs:
         words += f"\nIt waits for {', '.join(needs)}."
+    else:  # at once, and not when a cycle comes to it
+        task = await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.DEPS_MET)
     return Post(text=words, data=task_data(task))
 
 

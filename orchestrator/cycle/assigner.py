@@ -38,11 +38,7 @@ class Assigner:
             if await flags.get(tx, flags.PAUSED) or not await tasks.any_ready(tx, now):
                 return 0
         async with self._db.transaction() as tx:
-            _, busy = await runs.load(tx)
-            free = sum(max(0, a.slots - busy.get(a.id, 0)) for a in await projects.agents(tx))
-            if free == 0:
-                return 0
-            picture = await planning.snapshot(tx, self._settings, now, free)
+            picture = await planning.snapshot(tx, self._settings, now)
             assignments = schedule(picture)
             for assignment in assignments:
                 await self._assign(tx, assignment, now)

@@ -147,9 +147,9 @@ class Relay:
         if hurry.is_set() and urgency == Lane.PROGRESS:
             return True  # something urgent has come meanwhile
         await self._budget.acquire(urgency, lane)
-        message = await self._claim(lane, message)
-        if message is not None:
-            await self._send(message)
+        claimed = await self._claim(lane, message)
+        if claimed is not None:
+            await self._send(*claimed)
         return True
 
     async def _pace(self, lane: str, urgency: int) -> None:
@@ -159,8 +159,11 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry[lane].wait(), wait)
 
-    async def _claim(self, lane: str, message: Message | None) -> Message | None:
-        """Cut the head of the lane if nothing is cut, and claim the first message for sending; one commit."""
+    async def _claim(self, lane: str, message: Message | None) -> tuple[Message, Target, str | None] | None:
+        """Cut the head of the lane if nothing is cut, and claim the first message for sending; one commit.
+
+        Returns it with where it goes, and the platform's id of the message that it changes.
+        """
         async with self._db.transaction() as tx:
             if message is None:
                 entries = await outbox.head(tx, self._frontend.name, lane)
@@ -170,12 +173,13 @@ class Relay:
                 group = merge_group(entries)
                 await outbox.cut(tx, group, self._render(group))
                 message = await outbox.open_message(tx, self._frontend.name, lane)
-            if message is not None:
-                await outbox.claim(tx, message.id, self._clock())
-                if message.urgency == Lane.PROGRESS:
-                    pause = self._caps.stream_interval
-                    self._paced[lane] = asyncio.get_running_loop().time() + pause
-        return message
+            if message is None:
+                return None
+            await outbox.claim(tx, message.id, self._clock())
+            to, subject = await self._where(tx, message)
+        if message.urgency == Lane.PROGRESS:
+            self._paced[lane] = asyncio.get_running_loop().time() + self._caps.stream_interval
+        return message, to, subject
 
     def _render(self, group: Sequence[Entry]) -> list[dict[str, Any]]:
         """The messages that a group of entries becomes on this platform."""
@@ -192,8 +196,7 @@ class Relay:
             post = Post(text="(a message that cannot be shown)")
             return [dict(wire) for wire in self._frontend.render(post)]
 
-    async def _send(self, message: Message) -> None:
-        to, subject = await self._where(message)
+    async def _send(self, message: Message, to: Target, subject: str | None) -> None:
         if message.op in (Op.EDIT, Op.DELETE) and subject is None:
             await self._put(message, Sending.REFUSED, error="the message that it changes was never sent")
             return
@@ -210,16 +213,15 @@ class Relay:
         else:
             await self._sent(message, remote)
 
-    async def _where(self, message: Message) -> tuple[Target, str | None]:
+    async def _where(self, tx: Tx, message: Message) -> tuple[Target, str | None]:
         """Where the message goes, and the platform's id of the message that it changes."""
         thread_id, root, subject = message.thread_id, None, None
-        async with self._db.read() as tx:
-            if thread_id is not None and message.op is not Op.OPEN:
-                root = await outbox.thread_root(tx, thread_id)
-            if thread_id is not None and message.subject == root_key(thread_id):
-                subject = root
-            elif message.op in (Op.EDIT, Op.DELETE):
-                subject = await outbox.remote_id(tx, self._frontend.name, message.subject)
+        if thread_id is not None and message.op is not Op.OPEN:
+            root = await outbox.thread_root(tx, thread_id)
+        if thread_id is not None and message.subject == root_key(thread_id):
+            subject = root
+        elif message.op in (Op.EDIT, Op.DELETE):
+            subject = await outbox.remote_id(tx, self._frontend.name, message.subject)
         return Target(channel=message.channel, root=root), subject
 
     async def _perform(self, message: Message, to: Target, subject: str) -> str | None:
@@ -261,7 +263,8 @@ class Relay:
 
     async def _find(self, message: Message) -> str | None:
         """Look for a message on the platform; of several the first is kept."""
-        to, _ = await self._where(message)
+        async with self._db.read() as tx:
+            to, _ = await self._where(tx, message)
         found = await self._frontend.find(to, message.key)
         for extra in found[1:]:
             with contextlib.suppress(Refused):

@@ -67,9 +67,8 @@ class Driver:
     async def drive(self) -> None:
         """Take the run from where it stands to its end."""
         try:
-            task = await self._task()
-            if task.status is TaskStatus.ASSIGNED and not await self._begun():
-                await self._begin(task)
+            if not await self._begun():
+                await self._begin()
             if (await self._task()).status is not TaskStatus.VERIFYING:
                 await self._follow()
             if (await self._task()).status is TaskStatus.VERIFYING:
@@ -117,13 +116,16 @@ class Driver:
             await asyncio.sleep(0.05)
         return True
 
-    async def _begin(self, task: Task) -> None:
+    async def _begin(self) -> None:
         """Make the workspace, write down what is to be done, and let a supervisor do it."""
         async with self._tools.database.read() as tx:
+            task = await tasks.get(tx, self._run.task_id)
             project = await projects.get(tx, task.project_id)
             agent = await projects.get_agent(tx, self._run.agent_id)
             lease = await runs.lease(tx, self._run.id)
             repo = await projects.get_repo(tx, lease.repo_id) if lease else None
+        if task.status is not TaskStatus.ASSIGNED:
+            return
         if lease is None or repo is None:
             raise UserError(f"run {self._run.id} has lost its workspace")
         self._folder.create()
