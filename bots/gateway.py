@@ -25,6 +25,8 @@ from orchestrator.transport import Action, Inbound, InboundKind, Post, Tone, Ver
 
 log = structlog.get_logger(__name__)
 
+_PAGE = 100
+"""Events that are looked at together."""
 _WORDS_LOOKED_UP = 50
 
 
@@ -81,11 +83,11 @@ class Gateway:
             while True:
                 self._awake.clear()
                 async with self._db.read() as tx:
-                    rows = await inbox.pending(tx, seen)
+                    rows = await inbox.pending(tx, seen, _PAGE)
                 for row in rows:
                     seen = max(seen, row["id"])
                     self._hand_on(row)
-                if not rows:
+                if len(rows) < _PAGE:
                     await self._awake.wait()
         finally:
             workers = list(self._workers.values())

@@ -27,9 +27,10 @@ class Runs:
         """Start and stop drivers as the store says; returns how many were started or stopped."""
         async with self._turn:
             async with self._tools.database.read() as tx:
-                live = {run.id: run for run in await runs.live(tx)}
                 abandoned = [lease.run_id for lease in await runs.abandoned(tx)]
                 ended = {run_id: await runs.find(tx, run_id) for run_id in abandoned}
+                # Last: what ends after the first look is then in neither list, and seen the next time.
+                live = {run.id: run for run in await runs.live(tx)}
             changes = 0
             for run_id, run in live.items():
                 if run_id not in self._jobs and f"down {run_id}" not in self._jobs:
