@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -45,7 +46,7 @@ class Bench:
             workdir=str(self.folder),
             prompt=prompt,
             config={"argv": argv, "title": "A title"} | config,
-            env={"PATH": os.environ["PATH"], "AGENT_QUEUE_RUN": "r1", "LANG": "C.UTF-8"},
+            env={"PATH": os.environ["PATH"], "AGENT_QUEUE_RUN": uuid4().hex, "LANG": "C.UTF-8"},
         )
         await self.adapter.start(context)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -29,10 +30,10 @@ for line in sys.stdin:
 class House:
     """A run's folder and its supervisor."""
 
-    def __init__(self, folder: Path, run_id: str = "r1") -> None:
-        self.folder = RunFolder(folder / run_id)
-        self.run_id = run_id
-        self.env = ENV | {process.MARK: run_id}
+    def __init__(self, folder: Path) -> None:
+        self.run_id = uuid4().hex  # no other test's: what carries it is ended
+        self.folder = RunFolder(folder / self.run_id)
+        self.env = ENV | {process.MARK: self.run_id}
         self.supervisors = process.Standby(SUPERVISOR, ENV)
 
     def spawn(self, code: str = "", **config: Any) -> process.Spawned:
