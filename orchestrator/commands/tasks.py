@@ -331,6 +331,9 @@ async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) 
     left = await messages.open_questions(ctx.tx, task.id)
     if task.status is TaskStatus.WAITING_INPUT and not left:
         reason = f"answered by {ctx.person.id}"
+        await runs.postpone(
+            ctx.tx, asked.run_id, ctx.now - asked.asked_at
+        )  # a person's time is not the agent's
         await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
     return Post(text=f"💬 {ctx.person.id} answers: {choice}")
 

@@ -59,6 +59,11 @@ async def update(tx: Tx, run_id: str, **fields: Any) -> bool:
     )
 
 
+async def postpone(tx: Tx, run_id: str, seconds: float) -> None:
+    """Give a live run so much more time."""
+    await update(tx, run_id, deadline=run.c.deadline + seconds)
+
+
 async def add_usage(tx: Tx, run_id: str, tokens: int, cost: float) -> None:
     """Count what a live run has used."""
     await update(tx, run_id, tokens=run.c.tokens + tokens, cost=run.c.cost + cost)

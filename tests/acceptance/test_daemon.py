@@ -1,6 +1,10 @@
 """The daemon as a process."""
 
+import asyncio
+import getpass
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +15,10 @@ import pytest
 from bench.sessions import Session
 
 
-def run_daemon(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run_daemon(*words: str, input: str = "", **env: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
     return subprocess.run(
         [sys.executable, "-m", "agent_queue", *words],
+        input=input,
         capture_output=True,
         text=True,
         timeout=30,
@@ -107,3 +112,42 @@ def test_a_command_without_a_daemon_says_how_to_start_one(tmp_path: Path) -> Non
     done = run_daemon("do", "--socket", str(tmp_path / "none.sock"), "status")
     assert done.returncode == 3
     assert "agent-queue" in done.stderr
+
+
+async def test_a_frontend_that_cannot_connect_keeps_nobody_from_working_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    one = Session(tmp_path)
+    one.prepare()
+    config = json.loads(one.config.read_text())
+    user = getpass.getuser()
+    config["people"]["ann"]["accounts"].append(f"terminal:{user}")
+    config["frontends"]["terminal"] = {}
+    shutil.rmtree(one.platform)
+    one.platform.write_text("in the way of the platform's folder")
+    one.config.write_text(json.dumps(config))
+
+    def do(*words: str) -> subprocess.CompletedProcess[str]:
+        return run_daemon("do", "--config", str(one.config), *words)
+
+    with one.running():
+        await one.until(lambda s: (tmp_path / "data" / "chat.sock").exists())
+        assert do("repo add r init").returncode == 0
+        await one.until(lambda s: s.query("SELECT 1 FROM repo WHERE state = 'ready'"))  # the cycle runs
+        assert "cannot connect" in do("status").stdout
+        one.platform.unlink()
+        await one.until(lambda s: one.platform.is_dir())
+        answer = await one.answered(one.say("version"))
+        assert answer["wire"]["verdict"] == "ok"
+        assert "cannot connect" not in do("status").stdout
+        done = do("--json", "repo", "list")
+        assert json.loads(done.stdout)["data"]["items"][0]["id"] == "r"
+        refused = do("task show no-such-task")
+        assert refused.returncode == 2
+        assert "no-such-task" in refused.stdout + refused.stderr
+        lines = await asyncio.to_thread(
+            run_daemon, "chat", "--plain", "--config", str(one.config), input="version\nrepo list\n"
+        )
+        assert lines.returncode == 0, lines.stderr
+        assert "agent-queue 0" in lines.stdout
+        assert "r" in lines.stdout.split("Repositories")[1]

@@ -241,3 +241,37 @@ async def test_the_agent_sees_none_of_the_daemons_secrets(house: House) -> None:
     assert "PYTEST" not in house.thread(task)
     assert "VIRTUAL_ENV" not in house.thread(task)
     assert os.environ["PATH"]
+
+
+async def test_a_workspace_is_set_up_first_and_a_failing_setup_is_a_failed_run(house: House) -> None:
+    (house.folder / "prepare.py").write_text("open('prepared', 'w').write('yes')")
+    await house.build(more=f'setup:"{sys.executable} {house.folder}/prepare.py" retries:0')
+    task = await house.add("print('it is', pathlib.Path('prepared').read_text())")
+    await house.status(task, "COMPLETED")
+    await house.until(lambda s: "it is yes" in house.thread(task))
+    (house.folder / "prepare.py").write_text("print('no compiler'); raise SystemExit(2)")
+    failing = await house.add("print('never')")
+    await house.status(failing, "BLOCKED")
+    await house.until(
+        lambda s: "exited 2" in house.thread(failing) and "no compiler" in house.thread(failing)
+    )
+    assert "never" not in house.thread(failing).replace("print('never')", "")
+    await house.nothing_left()
+
+
+async def test_a_run_that_takes_too_long_is_ended_and_said_to_be(house: House) -> None:
+    await house.build(more="timeout:1 retries:0")
+    task = await house.add("time.sleep(600)")
+    await house.status(task, "BLOCKED")
+    await house.until(lambda s: "took longer than" in house.thread(task))
+    await house.nothing_left()
+
+
+async def test_words_in_a_thread_reach_the_agent_that_works_there(house: House) -> None:
+    await house.build(agent="interactive:yes")
+    task = await house.add("print('listening', flush=True); print('heard', input())")
+    await house.status(task, "IN_PROGRESS")
+    await house.until(lambda s: "listening" in house.thread(task))
+    house.say("please use tabs", root=house.root(task)["id"])
+    await house.status(task, "COMPLETED")
+    await house.until(lambda s: "heard please use tabs" in house.thread(task))

@@ -1,0 +1,67 @@
+"""A task done by the real Claude Code: it asks before it runs a command, a person allows it, its work is merged."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bench.sessions import Session, git
+from bots.scripted import shown
+from tests.servers.anthropic import AnthropicServer
+
+pytest.importorskip("claude_agent_sdk", reason="the claude extra is not installed")
+pytestmark = pytest.mark.claude
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[AnthropicServer]:
+    async with AnthropicServer() as one:
+        yield one
+
+
+async def test_claude_writes_asks_and_is_merged(
+    tmp_path: Path, server: AnthropicServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = {
+        "ANTHROPIC_BASE_URL": server.url,
+        "ANTHROPIC_API_KEY": "x",
+        "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "IS_SANDBOX": "1",
+    }
+    for name, value in passed.items():
+        monkeypatch.setenv(name, value)
+    one = Session(tmp_path)
+    one.prepare()
+    config = json.loads(one.config.read_text()) | {"runs": {"pass_env": list(passed)}}
+    one.config.write_text(json.dumps(config))
+    script = [{"write": ["made.txt", "by Claude"]}, {"text": "All done."}]
+    with one.running():
+        for line in (
+            f"repo add r clone {one.folder / 'git' / 'origin.git'}",
+            "agent add claude claude permission-mode:default",
+            "project add p repo:r approval:auto",
+        ):
+            assert (await one.answered(one.say(line)))["wire"]["verdict"] == "ok", line
+        one.say(f"task add p Write it\nSCRIPT{json.dumps(script)}")
+
+        def question(session: Session) -> tuple[str, str] | None:
+            for message in shown(session.seen(), root=None):
+                for said in shown(session.seen(), root=message["id"]):
+                    for action in said["wire"].get("actions", ()):
+                        if action["label"] == "allow":
+                            return message["id"], action["id"]
+            return None
+
+        root, action = await one.until(question)
+        assert one.statuses() == {"WAITING_INPUT": 1}
+        asked = [m["wire"] for m in shown(one.seen(), root=root) if m["wire"].get("actions")]
+        assert "made.txt" in asked[0]["text"]
+        one.say("", root=root, action=action)
+        await one.until(lambda s: s.statuses() == {"COMPLETED": 1})
+        assert git(one.folder / "git" / "origin.git", "show", "main:made.txt") == "by Claude"
+        [(tokens, session_id)] = one.query("SELECT tokens, session_id FROM run")
+        assert tokens > 0
+        assert session_id
