@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import getpass
 import shutil
+import signal
 import socket as sockets
 import subprocess
 import sys
@@ -126,7 +127,13 @@ def _git(folder: Path, *words: str) -> str:
 
 @contextlib.contextmanager
 def _daemon(config: Path, log: Path) -> Iterator[None]:
-    """Run the daemon beside us, and end it by its pid on every way out."""
+    """Run the daemon beside us, and end it by its pid on every way out; one that runs already is left running."""
+    socket = short_path(programs.socket_of(config))
+    if _answers(socket):
+        yield
+        return
+    for number in (signal.SIGHUP, signal.SIGTERM):  # the terminal was closed: that is a way out too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with log.open("ab") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "agent_queue", str(config)],
@@ -136,7 +143,7 @@ def _daemon(config: Path, log: Path) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        _await_socket(process, short_path(programs.socket_of(config)), log)
+        _await_socket(process, socket, log)
         yield
     finally:
         process.terminate()
@@ -147,18 +154,21 @@ def _daemon(config: Path, log: Path) -> Iterator[None]:
             process.wait()
 
 
+def _answers(socket: Path) -> bool:
+    """Whether somebody listens there."""
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        return probe.connect_ex(str(socket)) == 0
+
+
 def _await_socket(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
             raise UserError(f"the demo's daemon did not start; {log} ends with:\n{tail}")
-        with sockets.socket(sockets.AF_UNIX) as probe:
-            try:
-                probe.connect(str(socket))
-                return
-            except OSError:
-                time.sleep(0.05)
+        if _answers(socket):
+            return
+        time.sleep(0.05)
     raise UserError(f"the demo's daemon did not open {socket} in {_START_SECONDS:g} s; see {log}")
 
 
