@@ -117,6 +117,8 @@ async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -
     if task.not_before is not None and task.not_before > now:
         wait = task.not_before - now
         return Why((*reasons, Reason("cooldown", f"{task.reason}; in {duration(wait)}")), wait)
+    if await tasks.holds_workspace(tx, task.id):
+        return Why((*reasons, Reason("no_workspace", "its last run is being ended, and its workspace freed")))
     picture = await snapshot(tx, settings, now, _LOOKED_AT)
     reasons += why_not(picture, task.id)
     if not reasons:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.store.database import Row, Signal, Tx
-from orchestrator.store.schema import dependency, project, task, task_event
+from orchestrator.store.schema import dependency, project, task, task_event, workspace
 from orchestrator.tasks import OPEN, Priority, Task, TaskEvent, TaskStatus
 
 _COLUMNS = [c for c in task.c if c.name != "unmet"]
@@ -167,6 +167,21 @@ async def dependents(tx: Tx, task_id: str, *, transitive: bool = False) -> list[
     return [_task(row) for row in rows]
 
 
+async def dependents_outside(tx: Tx, project_id: str) -> list[str]:
+    """Tasks of other projects that need one of this project."""
+    inside = sa.select(task.c.id).where(task.c.project_id == project_id)
+    return await tx.column(
+        sa.select(dependency.c.task_id)
+        .distinct()
+        .where(dependency.c.needs.in_(inside), dependency.c.task_id.not_in(inside))
+    )
+
+
+async def recount(tx: Tx, task_ids: Collection[str]) -> None:
+    """Count anew what tasks need, some of which has been deleted."""
+    await _recount(tx, task.c.id.in_(list(task_ids)))
+
+
 async def edges(tx: Tx, task_ids: Collection[str]) -> list[tuple[str, str]]:
     """The (task, needed task) pairs among *task_ids*."""
     rows = await tx.all(
@@ -188,6 +203,16 @@ async def promotable(tx: Tx, limit: int = 500) -> list[Task]:
     return [_task(row) for row in rows]
 
 
+def _holds_workspace(task_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether a task's last run has not given its workspace back yet; it cannot have another before."""
+    return sa.exists().where(workspace.c.task_id == task_id)
+
+
+async def holds_workspace(tx: Tx, task_id: str) -> bool:
+    """Whether the task's last run has not given its workspace back yet."""
+    return bool(await tx.scalar(sa.select(_holds_workspace(sa.literal(task_id)))))
+
+
 async def ready(tx: Tx, now: float, per_project: int) -> list[Task]:
     """The READY tasks that are due, the first *per_project* of each project."""
     inner = task.alias()
@@ -199,6 +224,7 @@ async def ready(tx: Tx, now: float, per_project: int) -> list[Task]:
             inner.c.project_id == project.c.id,
             inner.c.unmet == 0,
             sa.or_(inner.c.not_before.is_(None), inner.c.not_before <= now),
+            ~_holds_workspace(inner.c.id),
         )
         .order_by(inner.c.priority, inner.c.created_at, inner.c.id)
         .limit(per_project)
@@ -214,7 +240,9 @@ async def any_ready(tx: Tx, now: float) -> bool:
     """Whether any READY task is due."""
     due = sa.or_(task.c.not_before.is_(None), task.c.not_before <= now)
     query = sa.select(task.c.id).where(
-        sa.text("status = 'READY' AND status <> 'COMPLETED' AND unmet = 0"), due
+        sa.text("status = 'READY' AND status <> 'COMPLETED' AND unmet = 0"),
+        due,
+        ~_holds_workspace(task.c.id),
     )
     return await tx.first(query.limit(1)) is not None
 

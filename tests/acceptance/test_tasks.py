@@ -275,3 +275,22 @@ async def test_words_in_a_thread_reach_the_agent_that_works_there(house: House) 
     house.say("please use tabs", root=house.root(task)["id"])
     await house.status(task, "COMPLETED")
     await house.until(lambda s: "heard please use tabs" in house.thread(task))
+
+
+async def test_a_task_restarted_while_its_last_run_is_being_ended_waits_for_that(house: House) -> None:
+    await house.build()
+    mark = house.folder / "first"
+    code = (
+        f"import signal; mark = pathlib.Path({str(mark)!r})\n"
+        "if not mark.exists():\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN); mark.touch(); time.sleep(600)\n"
+        "print('the second one')"
+    )
+    task = await house.add("stubborn", code)
+    await house.until(lambda s: mark.exists())
+    for line in (f"task stop {task}", f"task restart {task}"):
+        assert (await house.answered(house.say(line)))["wire"]["verdict"] == "ok"
+    assert "workspace" in (await house.answered(house.say(f"why {task}")))["wire"]["text"]
+    await house.status(task, "COMPLETED")
+    assert "step_failed" not in (house.folder / "daemon.log").read_text()
+    await house.nothing_left()

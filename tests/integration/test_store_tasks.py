@@ -4,11 +4,13 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.projects import Project
-from orchestrator.store import projects, tasks
+from orchestrator.projects import Agent, Project, Repo, RepoKind, RepoState
+from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Database, Tx
+from orchestrator.store.runs import Run, Workspace
 from orchestrator.store.schema import metadata, task
 from orchestrator.tasks import IllegalTransition, Task, TaskEvent, TaskStatus
+from tests.conftest import Clock
 
 
 async def add(tx: Tx, *names: str, needs: tuple[str, ...] = ()) -> None:
@@ -167,3 +169,24 @@ async def test_the_cycles_queries_use_the_partial_indexes(api: Database) -> None
     assert "task_resting" in plans["resting"]
     assert "task_approved" in plans["approved"]
     assert "task_open" in plans["ready"]
+
+
+async def test_a_task_waits_until_its_last_run_has_given_its_workspace_back(
+    database: Database, clock: Clock
+) -> None:
+    async with database.transaction() as tx:
+        await projects.add_repo(
+            tx, Repo(id="r", kind=RepoKind.INIT, source="", path="x", state=RepoState.READY)
+        )
+        await projects.add(tx, Project(id="p", repo_id="r"))
+        await projects.add_agent(tx, Agent(id="a", type="command", slots=2, config={}, created_at=0.0))
+        await tasks.add(tx, Task(id="t", project_id="p", title="T", created_at=0.0), ())
+        started = await tasks.transition(tx, await tasks.get(tx, "t"), TaskEvent.DEPS_MET, clock())
+        run = Run(id="r1", task_id="t", project_id="p", agent_id="a", epoch=1, created_at=0.0, deadline=9.0)
+        await runs.add(tx, run, Workspace(run_id="r1", repo_id="r", task_id="t", path="w", branch="t/x"))
+        assert not await tasks.any_ready(tx, clock())
+        assert await tasks.ready(tx, clock(), 5) == []
+        await runs.end(tx, "r1", clock(), "stopped")
+        assert not await tasks.any_ready(tx, clock())
+        await runs.release(tx, "r1")
+        assert await tasks.ready(tx, clock(), 5) == [started]
