@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +21,8 @@ MARK = "AGENT_QUEUE_RUN"
 _POLL = 0.02
 _REST = 1.0
 """Seconds after which a taken spare is replaced, when the run that took it has begun."""
+_FAREWELL = 0.5
+"""Seconds that a spare gets to end when it is let go."""
 _PATIENCE = 5.0
 """Seconds that killed processes may take to be gone, for instance while a disk is slow."""
 
@@ -76,6 +78,13 @@ class Spawned:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
 
+    async def ended(self, seconds: float) -> None:
+        """Wait until it has ended, at most *seconds*."""
+        watched = _watched.get(self._process.pid)
+        if watched is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(watched.wait(), seconds)
+
 
 class Standby:
     """Starts supervisors, one ahead of need, so that a run does not wait for an interpreter."""
@@ -97,13 +106,14 @@ class Standby:
             spare.close()
         return self._spawn()
 
-    def close(self) -> None:
-        """Let the spare go."""
+    async def close(self) -> None:
+        """Let the spare go, and see it end."""
         if self._refill is not None:
             self._refill.cancel()
-        if self._spare is not None:
-            self._spare.close()
-            self._spare = None
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+            await spare.ended(_FAREWELL)
 
     def _have_spare(self) -> None:
         self._refill = None
@@ -120,21 +130,37 @@ class Standby:
             env=self._env,
             start_new_session=True,
         )
-        _reap_at_end(process)
+        _reap_at_end(process.pid, process.wait)
         return Spawned(process)
 
 
-def _reap_at_end(process: subprocess.Popen[bytes]) -> None:
-    """Take note of the process's end when it comes, so that no zombie stays."""
-    descriptor = os.pidfd_open(process.pid)
-    loop = asyncio.get_running_loop()
+_watched: dict[int, asyncio.Event] = {}
+"""Our children whose end is awaited, so that no zombie stays."""
 
-    def reap() -> None:
+
+def _reap_at_end(pid: int, reap: Callable[[], object]) -> None:
+    """Call *reap* when the child *pid* has ended."""
+    descriptor = os.pidfd_open(pid)
+    loop = asyncio.get_running_loop()
+    ended = _watched[pid] = asyncio.Event()
+
+    def end() -> None:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-        process.wait()
+        reap()
+        _watched.pop(pid, None)
+        ended.set()
 
-    loop.add_reader(descriptor, reap)
+    loop.add_reader(descriptor, end)
+
+
+def adopt(supervisor: ProcessId | None) -> None:
+    """Await the end of a supervisor that this process started before a restart replaced it by itself."""
+    if supervisor is None or supervisor.pid in _watched:
+        return
+    with suppress(ChildProcessError, ProcessLookupError):  # another process's child, or nobody's any more
+        if os.waitpid(supervisor.pid, os.WNOHANG) == (0, 0):
+            _reap_at_end(supervisor.pid, lambda: os.waitpid(supervisor.pid, 0))
 
 
 async def end_tree(supervisor: ProcessId | None, run_id: str, grace: float) -> None:

@@ -46,7 +46,7 @@ class Runs:
     async def close(self) -> None:
         """Stop driving; the agents go on working."""
         await self._jobs.close()
-        self._tools.supervisors.close()
+        await self._tools.supervisors.close()
 
     async def finished(self, seconds: float) -> bool:
         """Wait until no run is driven, at most *seconds*."""

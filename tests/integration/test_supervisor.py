@@ -68,13 +68,6 @@ class House:
     def alive(self) -> bool:
         return process.alive(self.folder.read_supervisor())
 
-    async def dismiss(self, spawned: process.Spawned | None) -> None:
-        """Let a supervisor go that has no run, and wait until nothing is left of it."""
-        if spawned is not None and spawned.id is not None:
-            spawned.close()
-            path = Path(f"/proc/{spawned.id.pid}")
-            await self.until(lambda: not path.exists())
-
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - another process's files: nobody tells us
@@ -91,8 +84,7 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path)
     yield one
-    await one.dismiss(one.supervisors._spare)
-    one.supervisors.close()
+    await one.supervisors.close()
     await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)
 
 
@@ -123,7 +115,8 @@ async def test_the_next_one_stands_by_and_takes_what_comes_while_a_dead_one_is_r
     assert spare is not None
     assert house.supervisors.take() is spare
     spare.close()
-    await house.until(lambda: not process.alive(spare.id) and house.supervisors._spare is not None)
+    await spare.ended(30)
+    await house.until(lambda: house.supervisors._spare is not None)
     last = house.supervisors._spare
     assert last is not None
     assert last.id is not None
@@ -132,7 +125,8 @@ async def test_the_next_one_stands_by_and_takes_what_comes_while_a_dead_one_is_r
     fresh = house.supervisors.take()
     assert fresh is not last
     assert process.alive(fresh.id)
-    await house.dismiss(fresh)
+    fresh.close()
+    await fresh.ended(30)
 
 
 async def test_its_end_leaves_no_zombie(house: House) -> None:
@@ -244,6 +238,5 @@ async def test_a_folder_of_any_length_can_be_listened_in(tmp_path: Path) -> None
         await control.request(one.folder, "send", message_id="m1", text="end", mode="queue")
         assert (await one.result()).outcome is Outcome.DONE
     finally:
-        await one.dismiss(one.supervisors._spare)
-        one.supervisors.close()
+        await one.supervisors.close()
         await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)
