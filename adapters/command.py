@@ -10,6 +10,7 @@ A line of output that begins with `::` may be a directive, with `name=value` pai
 Exit code 0 is success, 75 (EX_TEMPFAIL of sysexits.h) a limit, anything else a failure.
 """
 
+import asyncio
 import os
 import re
 import shlex
@@ -64,6 +65,7 @@ class CommandAdapter:
     def __init__(self, stop_grace: float) -> None:
         self._grace = stop_grace
         self._process: AgentProcess | None = None
+        self._feeding: asyncio.Task[None] | None = None
         self._interactive = False
         self._open: set[str] = set()
         self._resets_at: float | None = None
@@ -81,9 +83,13 @@ class CommandAdapter:
         except OSError as fault:
             raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault
         self._interactive = bool(context.config.get("interactive"))
-        await self._process.write(context.prompt + "\n")
+        self._feeding = asyncio.create_task(self._feed(self._process, context.prompt))
+
+    async def _feed(self, process: AgentProcess, prompt: str) -> None:
+        """Give it the task, while its output is read: it may write much before it reads, or never read."""
+        await process.write(prompt + "\n")
         if not self._interactive:
-            await self._process.close_input()
+            await process.close_input()
 
     async def wait(self, on_message: OnEvent) -> Result:
         """Tell its output until it ends."""
@@ -102,6 +108,8 @@ class CommandAdapter:
 
     async def stop(self) -> None:
         """End the program and its group."""
+        if self._feeding is not None:
+            self._feeding.cancel()
         if self._process is not None:
             await self._process.end(self._grace)
 

@@ -54,12 +54,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and words[0] in _PROGRAMS:
             return _program(words[0], words[1:])
         args = _parser().parse_args(words)
+        if args.config is not None and args.config.name == str(args.config) and not args.config.suffix:
+            _meant_as_file(args.config)
         from agent_queue import daemon
 
         return daemon.run(args.config)
     except UserError as fault:
         print(fault, file=sys.stderr)  # noqa: T201 - the one place that speaks to a shell
         return FAULT
+
+
+def _meant_as_file(config: Path) -> None:
+    """UserError where a bare word is neither a file nor a program: a program's name was probably mistyped."""
+    if not config.exists():
+        raise UserError(
+            f"there is no program and no configuration file {str(config)!r}; "
+            f"the programs are {', '.join(_PROGRAMS)}, and `agent-queue --help` tells more"
+        )
 
 
 def _program(program: str, words: Sequence[str]) -> int:

@@ -68,6 +68,8 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.restart_requested = False
+        self.failed = False
+        """A part of us died, which is why we ended."""
         self._ending = asyncio.Event()
         self._connections: list[Connection] = []
         self._cycle_job: Job | None = None
@@ -162,6 +164,7 @@ class Daemon:
         """A part that must run for ever has ended: end as a whole, so that a supervisor starts us anew."""
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("daemon.part_died", part=task.get_name(), exc_info=fault)
+            self.failed = True
             self._ending.set()
 
     async def _start_cycle(self) -> None:
@@ -228,16 +231,13 @@ def run(config_path: Path | None) -> int:
     """Run the daemon as users do; returns the exit code, or never, where a restart replaces the process."""
     settings = load_settings(config_path)
     configure_logs(settings.log_level, Redactor(settings))
-
-    async def serve() -> bool:
-        return await Daemon(settings).run()
-
+    daemon = Daemon(settings)
     with sole_user(Path(settings.data_dir)):
-        restart = asyncio.run(serve())
+        restart = asyncio.run(daemon.run())
     if restart:
         log.info("daemon.restarting")
         restart_process()
-    return 0
+    return int(daemon.failed)
 
 
 def restart_process() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent_queue import programs
+from agent_queue.demo_agent import GREETINGS
 from bots.terminal.client import ChatClient
 from orchestrator.errors import UserError
 from orchestrator.sockets import short_path
@@ -64,7 +65,16 @@ def run(folder: Path, *, plain: bool) -> int:
             return asyncio.run(_play(socket, folder))
         from bots.terminal.app import run_chat
 
-        return run_chat(socket, channel=CHANNEL, prefill=FIRST_LINE, hint=_HINT)
+        return run_chat(socket, channel=CHANNEL, prefill=first_line(folder), hint=_HINT)
+
+
+def first_line(folder: Path) -> str:
+    """The command to begin with: a demo that is played again learns the next language."""
+    spoken = _git(folder / "greeter.git", "show", "main:greeter.py")
+    left = [language for language in GREETINGS if f'"{language}"' not in spoken]
+    if not left or "french" in left:
+        return FIRST_LINE
+    return FIRST_LINE.replace("French", left[0].title())
 
 
 @contextlib.contextmanager
@@ -197,7 +207,7 @@ async def _play(socket: Path, folder: Path) -> int:
         print(text, flush=True)  # noqa: T201 - this is the program's output
 
     async with asyncio.timeout(_PLAY_SECONDS), ChatClient(socket, back=0) as client:
-        await programs.play(client, CHANNEL, FIRST_LINE, show)
+        await programs.play(client, CHANNEL, first_line(folder), show)
     show("\nThe branch is merged:\n")
     show(_git(folder / "greeter.git", "log", "--oneline", "--graph", "main"))
     return 0

@@ -59,6 +59,9 @@ def main() -> None:
         say(
             f"Looking at greeter.py: {len(Path('greeter.py').read_text(encoding='utf-8').splitlines())} lines"
         )
+        if f'"{language}"' in Path("greeter.py").read_text(encoding="utf-8"):
+            say(f"The greeter speaks {language.title()} already; there is nothing to do.", pause=0)
+            return
         teach(language, GREETINGS[language])
         say(f'Taught it that {language.title()} for "Hello" is "{GREETINGS[language]}"')
         say(f"The greeter speaks {language.title()} now.", pause=0)

@@ -46,28 +46,40 @@ class Connection:
                 await asyncio.sleep(backoff(failures))
                 continue
             if failures:
-                await self._report(self.frontend.name, "is connected again")
+                await self._tell("is connected again")
             failures = 0
             self.state = "connected"
             log.info("frontend.connected", frontend=self.frontend.name)
             self.relay.connected(True)
             self.attempted.set()
+            await self._until_lost()
+            self.state = "disconnected; connecting again"
+            log.warning("frontend.lost", frontend=self.frontend.name)
+            failures += 1
+            await asyncio.sleep(backoff(failures))
+
+    async def _until_lost(self) -> None:
+        """Wait until the platform is lost, in whatever way it says so, and let go of it."""
+        try:
             try:
                 await self.frontend.closed()
             finally:
                 self.relay.connected(False)
-            self.state = "disconnected; connecting again"
-            log.warning("frontend.lost", frontend=self.frontend.name)
             await self.frontend.close()
-            failures += 1
-            await asyncio.sleep(backoff(failures))
+        except Exception:
+            log.exception("frontend.fault", frontend=self.frontend.name)
+
+    async def _tell(self, words: str) -> None:
+        """Tell people; a store that is full or busy just now does not keep us from connecting."""
+        try:
+            await self._report(self.frontend.name, words)
+        except Exception:
+            log.exception("frontend.not_reported", frontend=self.frontend.name)
 
     async def _failed(self, fault: Exception, failures: int) -> None:
         words = f"{type(fault).__name__}: {fault}"
         self.state = f"cannot connect ({words}); trying again"
         log.warning("frontend.not_connected", frontend=self.frontend.name, error=words, attempt=failures)
         if failures == 1:
-            await self._report(
-                self.frontend.name, f"cannot connect: {words}. Trying again with growing pauses"
-            )
+            await self._tell(f"cannot connect: {words}. Trying again with growing pauses")
         self.attempted.set()

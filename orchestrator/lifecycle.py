@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.delivery.speaker import Speaker, Thread
 from orchestrator.projects import Project, Role
-from orchestrator.store import messages, projects, runs, tasks
+from orchestrator.store import messages, outbox, projects, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import RUNNING, STATUS_MEANINGS, Task, TaskEvent, TaskStatus
@@ -32,6 +32,8 @@ _MARKS = {
     TaskStatus.FAILED: "❌",
     TaskStatus.BLOCKED: "⛔",
 }
+_LINE_MAX = 200
+"""Characters of a reason that a line of a list has room for."""
 
 
 def mark(status: TaskStatus) -> str:
@@ -40,9 +42,20 @@ def mark(status: TaskStatus) -> str:
 
 
 def one_line(task: Task) -> str:
-    """A task in one line for people."""
-    detail = task.reason or STATUS_MEANINGS[task.status]
+    """A task in one line for people; `task show` and its thread have the whole."""
+    detail = flat(task.reason) or STATUS_MEANINGS[task.status]
     return f"{mark(task.status)} **{task.id}** {task.title} — {detail}"
+
+
+def flat(text: str) -> str:
+    """*text* in one line, shortened where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LINE_MAX else f"{line[: _LINE_MAX - 1].rstrip()}…"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things: `1 task`, `2 tasks`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def recovery_actions(task: Task) -> tuple[Action, ...]:
@@ -95,6 +108,8 @@ class Lifecycle:
         moved = await tasks.transition(tx, task, event, self.clock(), reason=reason, **fields)
         if moved.status is TaskStatus.COMPLETED:
             await projects.add_usage(tx, moved.project_id, self.clock(), finished=1)
+        if task.status is TaskStatus.AWAITING_APPROVAL:
+            await self.settle_review(tx, task, reason or STATUS_MEANINGS[moved.status], "a later command")
         await self.show(tx, moved)
         return moved
 
@@ -151,7 +166,7 @@ class Lifecycle:
             post = Post(card=Card(title="Failed", tone=Tone.BAD), text=reason, actions=recovery_actions(task))
             await thread.say(tx, post, key=key, urgency=Lane.FINAL)
         elif task.failures <= task.max_retries:
-            words = f"try {task.failures} of {task.max_retries} failed: {reason}"
+            words = f"try {task.failures} of {task.max_retries + 1} failed: {reason}"
             at = self.clock() + retry_after
             task = await self.advance(tx, task, TaskEvent.RETRY, reason=words, not_before=at, feedback=reason)
             post = Post(text=f"⚠️ {words}\n\nTrying again in {duration(retry_after)}.")
@@ -189,6 +204,13 @@ class Lifecycle:
         )
         await self.speaker.notify(tx, note, task.project_id, key=key_of(key, "main"), urgency=Lane.URGENT)
         return task
+
+    async def settle_review(self, tx: Tx, task: Task, note: str, by: str) -> None:
+        """Take the buttons off what was put up for approval, wherever it stands: it is decided."""
+        key = key_of(task.id, "propose", task.attempts)
+        for card in (key, key_of(key, "main")):
+            await outbox.settle_card(tx, card, by)
+            await self.speaker.settle(tx, card, task.id, note)
 
     async def not_merged(self, tx: Tx, task: Task, fault: str) -> None:
         """An approved branch could not be merged: it awaits people again, and they are told why."""

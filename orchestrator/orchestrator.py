@@ -70,7 +70,12 @@ class Orchestrator:
         data = Path(settings.data_dir)
         self._scratch = data / "scratch"
         finisher = Finisher(
-            self.database, self.lifecycle, settings=settings.runs, git=settings.git, scratch=self._scratch
+            self.database,
+            self.lifecycle,
+            settings=settings.runs,
+            git=settings.git,
+            scratch=self._scratch,
+            kept=data / "kept",
         )
         self.runs = Runs(
             Tools(

@@ -138,12 +138,23 @@ class Priority(IntEnum):
     LOW = 2
 
 
+_WISHES: Mapping[TaskEvent, str] = {
+    _E.PR_MERGED: "approve",
+    _E.PR_CLOSED: "reject",
+    _E.ADMIN_RESTART: "restart",
+    _E.ADMIN_SKIP: "skip",
+    _E.ADMIN_STOP: "stop",
+}
+"""What a person says to cause an event: the second word of the command."""
+
+
 class IllegalTransition(Conflict):
     """The event does not apply to the task's present status."""
 
     def __init__(self, task_id: str, status: TaskStatus, event: TaskEvent) -> None:
-        allowed = ", ".join(sorted(e for s, e in TRANSITIONS if s is status)) or "nothing"
-        super().__init__(f"cannot {event} task {task_id}: it is {status}, which allows {allowed}")
+        allowed = [f"`task {wish} {task_id}`" for e, wish in _WISHES.items() if (status, e) in TRANSITIONS]
+        wish = _WISHES.get(event, str(event))
+        super().__init__(f"cannot {wish} task {task_id}: it is {status}; say {' or '.join(allowed)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ _ESCAPES = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC, DCS: titles, links, clipboard
     r"|\x1b[ -/]*[0-~]"
 )
+_OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n])")
+"""What a progress bar has written over."""
 _STEER = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that make a terminal show text in another order than it is written."""
 
@@ -58,9 +60,16 @@ def body(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"── {card['title']} ──"
         width = max((len(name) for name, _ in card["fields"]), default=0)
         yield from (f"{name:<{width}}  {value}" for name, value in card["fields"])
-    yield from str(content.get("text", "")).removesuffix("\n").split("\n") if content.get("text") else ()
+    text = str(content.get("text", ""))
+    text = as_left(text) if content.get("verbatim") else text
+    yield from text.removesuffix("\n").split("\n") if text else ()
     for number, action in enumerate(content.get("actions", ()), 1):
         yield f"[{number}] {action['label']}: {action['line']}"
+
+
+def as_left(output: str) -> str:
+    """Program *output* as a terminal would be left: of a progress line only its last state."""
+    return _OVERWRITTEN.sub("", output.replace("\r\n", "\n"))
 
 
 def harmless(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bots.terminal.chat import ChatApp
 from bots.terminal.client import ChatClient, NoDaemon, NotAllowed
 from bots.terminal.history import state_folder
+from bots.terminal.keys import teach_alt_numbers
 from bots.terminal.plain import NO_DAEMON
 
 
@@ -19,6 +20,7 @@ def run_chat(socket: Path, *, channel: str = "", prefill: str = "", hint: str = 
 
 
 async def _chat(socket: Path, channel: str, prefill: str, hint: str) -> int:
+    teach_alt_numbers()
     client = ChatClient(socket)
     try:
         await client.connect()

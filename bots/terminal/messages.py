@@ -15,7 +15,7 @@ from textual.widgets import Button, Static
 from textual.widgets.button import ButtonVariant
 
 from bots.terminal import painting
-from bots.terminal.answers import harmless
+from bots.terminal.answers import as_left, harmless
 from bots.terminal.conversation import Message
 from bots.terminal.flow import Flow
 
@@ -193,7 +193,7 @@ class MessageView(Static):
     def _words(self) -> Content:
         if self.message.content.get("verbatim"):
             texts = (str(one.content.get("text", "")).rstrip("\n") for one in self.messages)
-            return painting.plain("\n".join(texts))
+            return painting.plain(as_left("\n".join(texts)))
         text = str(self.message.content.get("text", ""))
         return painting.plain(text) if self.message.by_person else painting.markdown(text)
 

@@ -122,6 +122,7 @@ class _PlainChat:
         self._channel = ""
         self._root: str | None = None
         self._titles: dict[str, tuple[str, str]] = {}  # root -> (task, channel)
+        self._shown: dict[str, str] = {}  # message -> what it says since it was last shown
         self._waiting: dict[str, Gathering] = {}
         self._changed = asyncio.Event()
 
@@ -185,8 +186,11 @@ class _PlainChat:
         if line.root is not None:
             task = self._titles.get(line.root, (line.root[:8], ""))[0]
             prefix = f"  {task}│ " + (f"{line.author}: " if line.content.get("person") else "")
-        if "deletes" not in line.content:
-            for text in body(line.content):
+        said = "\n".join(body(line.content))
+        message = str(line.content.get("edits", line.id))
+        if "deletes" not in line.content and self._shown.get(message) != said:
+            self._shown[message] = said
+            for text in said.split("\n") if said else ():
                 _print(self._out, harmless(prefix + text))
             for file in line.content.get("files", ()):
                 _print(
@@ -205,7 +209,9 @@ class _PlainChat:
             try:
                 await asyncio.wait_for(self._changed.wait(), patience)
             except TimeoutError:
-                _print(sys.stderr, f"agent-queue: {len(self._waiting)} lines were not answered")
+                left = len(self._waiting)
+                said = "1 line was" if left == 1 else f"{left} lines were"
+                _print(sys.stderr, f"agent-queue: {said} not answered")
                 return False
         return True
 

@@ -85,16 +85,19 @@ class Listing:
     total: int
     page: int = 1
     more: str = ""
-    """The command that shows the next page, without its `page:`."""
+    """The command that shows the next page, without its `page:`. Without it the list is shown whole."""
     data: dict[str, Any] = field(default_factory=dict)
+    none: str = "(none)"
+    """What stands for no lines."""
 
     def post(self) -> Post:
         """The answer."""
-        shown = "\n".join(f"- {line}" for line in self.lines)
-        pages = max(1, -(-self.total // PAGE))
+        shown = "\n".join(f"- {line}".replace("\n", "\n  ") for line in self.lines)
+        pages = max(1, -(-self.total // PAGE)) if self.more else 1
         head = f"**{self.title}** ({self.total})" + (f", page {self.page} of {pages}" if pages > 1 else "")
         tail = f"\n\n`{self.more} page:{self.page + 1}` shows more." if self.page < pages else ""
-        text = f"{head}\n\n{shown or '(none)'}{tail}"
+        none = f"(no such page; `{self.more}` shows the first)" if self.page > pages else self.none
+        text = f"{head}\n\n{shown or none}{tail}"
         data = {"items": self.items, "total": self.total, "page": self.page, "pages": pages, **self.data}
         return Post(text=text, data=data)
 

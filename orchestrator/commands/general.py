@@ -9,7 +9,7 @@ from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
 from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict
-from orchestrator.lifecycle import duration, mark
+from orchestrator.lifecycle import counted, duration, mark
 from orchestrator.projects import Role
 from orchestrator.store import flags, outbox, people, projects, runs, tasks
 from orchestrator.transport import Card, Post, Tone
@@ -35,6 +35,8 @@ async def help_(ctx: Context, args: Help) -> Answer:
         return Post(text=help_overview(registry, ctx.person.role))
     words = args.command.lower().split()
     found = registry.match(words)
+    if found is not None and found[1] == len(words):
+        ctx.require(found[0].role, f"`{found[0].path}`")
     if found is not None and found[0].role <= ctx.person.role:
         return Post(text=help_command(found[0]))
     group = [c for c in registry if c.path.split()[0] == words[0] and c.role <= ctx.person.role]
@@ -90,7 +92,8 @@ async def pause(ctx: Context, args: Nothing) -> Answer:
     """Stop assigning."""
     await flags.put(ctx.tx, flags.PAUSED, True)
     running = len(await runs.live(ctx.tx))
-    return Post(text=f"⏸ Scheduling is paused. {running} running task(s) go on; `resume` starts more again.")
+    going = f"{counted(running, 'running task')} {'goes' if running == 1 else 'go'} on; " if running else ""
+    return Post(text=f"⏸ Scheduling is paused. {going}`resume` starts tasks again.")
 
 
 @here.command("resume", role=Role.OPERATOR, summary="Start tasks again after a pause.", example="resume")
@@ -137,7 +140,9 @@ class Pair(Arguments):
 async def pair(ctx: Context, args: Pair) -> Answer:
     """Confirm a pairing code."""
     row = await people.pair(ctx.tx, args.code, args.person, Role[args.role.upper()], ctx.now)
-    return Post(text=f"🤝 {row['name']} on {row['transport']} is {args.person} now.")
+    known = await people.of_account(ctx.tx, row["transport"], row["account"])
+    role = f", with the role {known.role.name.lower()}" if known else ""
+    return Post(text=f"🤝 {row['name']} on {row['transport']} is {args.person} now{role}.")
 
 
 class Audit(Arguments):

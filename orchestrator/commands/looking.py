@@ -7,7 +7,7 @@ from orchestrator.commands.context import PAGE, Answer, Context, Deferred, Listi
 from orchestrator.commands.registry import Registry
 from orchestrator.commands.tasks import OneTask, task_data
 from orchestrator.errors import Conflict
-from orchestrator.lifecycle import duration, mark, one_line, recovery_actions, review_actions
+from orchestrator.lifecycle import duration, flat, mark, one_line, recovery_actions, review_actions
 from orchestrator.planning import why as explain
 from orchestrator.projects import Role
 from orchestrator.store import projects, runs, tasks
@@ -51,7 +51,8 @@ async def list_(ctx: Context, args: Which) -> Answer:
     more += f" status:{','.join(s.lower() for s in args.status)}" if args.status else ""
     title = "Tasks" + (f" of {project}" if project else "")
     lines = [one_line(t) + ("" if project else f" ({t.project_id})") for t in found]
-    return Listing(title, lines, [task_data(t) for t in found], total, page, more).post()
+    none = "(none)" if statuses else f"(none open; `{more} all:yes` shows the finished ones)"
+    return Listing(title, lines, [task_data(t) for t in found], total, page, more, none=none).post()
 
 
 @here.command("task show", role=Role.VIEWER, summary="Show a task.", example="task show swift-falcon")
@@ -148,10 +149,10 @@ async def log(ctx: Context, args: OneTask) -> Answer:
     rows = await tasks.history(ctx.tx, task.id)
     lines = [
         f"{duration(ctx.now - r['at'])} ago: {r['event']} → {r['status']}"
-        + (f" ({r['detail']})" if r["detail"] else "")
+        + (f" ({flat(r['detail'])})" if r["detail"] else "")
         for r in rows
     ]
-    for run in await runs.of_task(ctx.tx, task.id):
+    for run in reversed(await runs.of_task(ctx.tx, task.id)):
         took = duration((run.ended_at or ctx.now) - run.created_at)
         lines.append(
             f"run {run.epoch} by {run.agent_id}: {run.outcome or 'alive'}, {took}, {run.tokens:,} tokens"
@@ -195,7 +196,7 @@ async def diff(ctx: Context, args: OneTask) -> Answer:
         stat = await changes.diffstat(repo, task.base_commit, task.branch)
         text = await changes.diff(repo, task.base_commit, task.branch)
         return Post(
-            text=f"**{task.id}**: {stat}",
+            text=f"**{task.id}**: {stat}" if text else f"**{task.id}** has changed nothing.",
             files=(File(name=f"{task.id}.diff", content=text),) if text else (),
             actions=_actions(task),
             data={"task": task.id, "files": stat.files, "diff": text},

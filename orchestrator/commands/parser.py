@@ -31,6 +31,10 @@ _PLAINLY = {
 }
 
 
+_SURE = 0.8
+"""Likeness from which a mistyped command can be meant to be only one."""
+
+
 class ParseError(UserError):
     """The line cannot be run. The text names the argument, shows the usage, and suggests what is near."""
 
@@ -101,7 +105,7 @@ def _unknown(registry: Registry, words: Sequence[str]) -> ParseError:
     said = shown(" ".join(words[:2] if group else words[:1]))
     near = _near_commands(words, names, group)
     if near:
-        usage = [names[name].usage for name in near if name in names]
+        usage = list(dict.fromkeys(names[name].usage for name in near if name in names))
         text = f"there is no command {said}; did you mean {_either(near)}?"
         return ParseError(text, usage=usage, suggestions=near)
     if group:
@@ -115,8 +119,15 @@ def _near_commands(words: Sequence[str], names: Iterable[str], group: Sequence[s
         seconds = {name.partition(" ")[2]: name for name in group}
         return [seconds[near] for near in _nearest(" ".join(words[1:2]), seconds)]
     candidates = {*names, *(name.split()[0] for name in names)}
-    tries = (_nearest(" ".join(words[:length]), candidates) for length in range(len(words), 0, -1))
-    return next(filter(None, tries), [])
+    for length in range(len(words), 0, -1):
+        said = " ".join(words[:length])
+        if near := _nearest(said, candidates):
+            return near[:1] if _alike(said, near[0]) >= _SURE else near
+    return []
+
+
+def _alike(word: str, name: str) -> float:
+    return difflib.SequenceMatcher(None, word[:64].casefold(), name).ratio()
 
 
 def _either(names: Sequence[str]) -> str:
@@ -135,7 +146,11 @@ def _invocation(
     missing = [one for one in command.model.declared if one.required and one.attribute not in given]
     if missing:
         names = " and ".join(f"`{one.name}` ({one.marker.help})" for one in missing)
-        raise Fault(f"{command.path} needs {names}", missing[0])
+        place = {
+            "task": "; name it, or say this in its thread",
+            "project": "; name it, or say this in its channel",
+        }
+        raise Fault(f"{command.path} needs {names}" + place.get(missing[0].implied or "", ""), missing[0])
     try:
         return Invocation(command, command.model.model_validate(given), confirmed)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from orchestrator.commands.arguments import Arguments, FreeText, Option, Positio
 from orchestrator.commands.context import Answer, Context, Listing, code
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import UserError
-from orchestrator.lifecycle import mark
+from orchestrator.lifecycle import counted, flat, mark
 from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Tx
@@ -88,7 +88,8 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
     }
     for column, least in lowest.items():
         if column in given and given[column] < least:
-            raise UserError(f"{column} must be at least {least}, not {given[column]}")
+            name = next(a for a, c in names.items() if c == column).replace("_", "-")
+            raise UserError(f"{name} must be at least {least}, not {given[column]}")
     if given.get("token_budget") == 0:
         given["token_budget"] = None
     if "repo_id" in given:
@@ -165,9 +166,8 @@ async def edit(ctx: Context, args: Edit) -> Answer:
     if not given:
         raise UserError("name what to change, for example `project edit api max-agents:4`")
     changed = await projects.edit(ctx.tx, args.project, **given)
-    return Post(
-        text=f"✏️ Project **{args.project}**: {', '.join(sorted(given))} changed.", data=_data(changed)
-    )
+    said = sorted(one.name for one in Settable.declared if getattr(args, one.attribute) is not None)
+    return Post(text=f"✏️ Project **{args.project}**: {', '.join(said)} changed.", data=_data(changed))
 
 
 @here.command(
@@ -226,8 +226,11 @@ async def bind(ctx: Context, args: Bind) -> Answer:
 async def delete(ctx: Context, args: Named) -> Answer:
     """Remove a project in which nothing runs."""
     left = await projects.open_work(ctx.tx, args.project)
+    outside = await tasks.dependents_outside(ctx.tx, args.project)
     await projects.delete(ctx.tx, args.project)
-    return Post(text=f"🗑 Project **{args.project}** is deleted, with {left} unfinished task(s).")
+    await tasks.recount(ctx.tx, outside)
+    more = f", with {counted(left, 'unfinished task')}" if left else ""
+    return Post(text=f"🗑 Project **{args.project}** is deleted{more}.")
 
 
 class NewRepo(Arguments):
@@ -262,7 +265,11 @@ async def add_repo(ctx: Context, args: NewRepo) -> Answer:
 async def list_repos(ctx: Context, args: Arguments) -> Answer:
     """Every repository in a line."""
     found = await projects.repos(ctx.tx)
-    lines = [f"**{r.id}** {r.kind} {r.source} — {r.state}{': ' + r.error if r.error else ''}" for r in found]
+    lines = [
+        f"**{r.id}** {f'{r.kind} {r.source}'.strip()} — {r.state}"
+        + (f": {flat(r.error)}; `repo add {r.id}` again tries anew" if r.error else "")
+        for r in found
+    ]
     items = [
         {"id": r.id, "kind": r.kind, "source": r.source, "state": r.state, "error": r.error} for r in found
     ]
@@ -301,7 +308,9 @@ async def add_agent(ctx: Context, args: NewAgent) -> Answer:
     ctx.services.check_agent(args.type_, config)
     new = Agent(id=name, type=args.type_, slots=args.slots, config=config, created_at=ctx.now)
     await projects.add_agent(ctx.tx, new)
-    return Post(text=f"🤖 Agent **{name}** ({args.type_}) is ready for {args.slots} task(s) at once.")
+    return Post(
+        text=f"🤖 Agent **{name}** ({args.type_}) is ready for {counted(args.slots, 'task')} at once."
+    )
 
 
 def split_command(line: str) -> list[str]:

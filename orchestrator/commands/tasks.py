@@ -27,6 +27,12 @@ class OneTask(Arguments):
     task: Annotated[str, Positional("the task", complete="task", implied="task")]
 
 
+def _not_while_merging(task: Task) -> None:
+    """Conflict where a person has approved the task's work: nobody can say what would become of its merge."""
+    if task.status is TaskStatus.AWAITING_APPROVAL and task.approved_by:
+        raise Conflict(f"task {task.id} is approved by {task.approved_by} already; it is being merged")
+
+
 class Add(Arguments):
     """A new task."""
 
@@ -167,6 +173,7 @@ async def depend(ctx: Context, args: Depend) -> Answer:
 async def stop(ctx: Context, args: OneTask) -> Answer:
     """Stop the run, or take the task out of the queue."""
     task = await tasks.get(ctx.tx, args.task)
+    _not_while_merging(task)
     blast = await ctx.lifecycle.stop(ctx.tx, task, ctx.person.id)
     data = {"task": task.id, "freed": list(blast.freed), "stuck": list(blast.stuck)}
     return Post(text=f"⛔ **{task.id}** is stopped; {blast}.", actions=recovery_actions(task), data=data)
@@ -181,6 +188,7 @@ async def stop(ctx: Context, args: OneTask) -> Answer:
 async def skip(ctx: Context, args: OneTask) -> Answer:
     """Nothing is merged by it."""
     task = await tasks.get(ctx.tx, args.task)
+    _not_while_merging(task)
     blast = await ctx.lifecycle.skip(ctx.tx, task, ctx.person.id)
     data = {"task": task.id, "freed": list(blast.freed), "stuck": list(blast.stuck)}
     return Post(text=f"⏭ **{task.id}** is skipped; {blast}.", data=data)
@@ -201,6 +209,7 @@ class Restart(OneTask):
 async def restart(ctx: Context, args: Restart) -> Answer:
     """A stopped, failed, rejected or finished task goes back into the queue with its tries counted anew."""
     task = await tasks.get(ctx.tx, args.task)
+    _not_while_merging(task)
     if args.note:
         await keep(ctx, task, args.note)
     moved = await ctx.lifecycle.advance(
@@ -227,9 +236,9 @@ async def approve(ctx: Context, args: OneTask) -> Answer:
     """The merge follows in the background, and the thread tells how it went."""
     task = await tasks.get(ctx.tx, args.task)
     task.after(TaskEvent.PR_MERGED)
-    if task.approved_by:
-        raise Conflict(f"task {task.id} is approved by {task.approved_by} already; it is being merged")
+    _not_while_merging(task)
     await tasks.approve(ctx.tx, task.id, ctx.person.id)
+    await ctx.lifecycle.settle_review(ctx.tx, task, f"Approve: {ctx.person.id}", ctx.person.id)
     return Post(text=f"👍 **{task.id}** is approved by {ctx.person.id}; merging.", data=task_data(task))
 
 
@@ -249,8 +258,7 @@ class Reject(OneTask):
 async def reject(ctx: Context, args: Reject) -> Answer:
     """Nothing is merged; a restart gives the reason to the agent."""
     task = await tasks.get(ctx.tx, args.task)
-    if task.approved_by:
-        raise Conflict(f"task {task.id} is approved by {task.approved_by} already; it is being merged")
+    _not_while_merging(task)
     words = f"rejected by {ctx.person.id}" + (f": {args.why}" if args.why else "")
     feedback = args.why or "A reviewer has rejected the work without giving a reason."
     task = await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.PR_CLOSED, reason=words, feedback=feedback)
@@ -269,6 +277,7 @@ async def reject(ctx: Context, args: Reject) -> Answer:
 async def delete(ctx: Context, args: OneTask) -> Answer:
     """Refused while it runs."""
     task = await tasks.get(ctx.tx, args.task)
+    _not_while_merging(task)
     if task.status in RUNNING:
         raise Conflict(f"task {task.id} is {task.status}; `task stop {task.id}` first")
     for run in await runs.of_task(ctx.tx, task.id):
@@ -276,7 +285,11 @@ async def delete(ctx: Context, args: OneTask) -> Answer:
             raise Conflict(f"the workspace of task {task.id} is being cleared; try again in a moment")
     behind = [t.id for t in await tasks.dependents(ctx.tx, task.id)]
     await tasks.delete(ctx.tx, task.id)
-    more = f" {', '.join(behind)} no longer wait(s) for it." if behind else ""
+    more = (
+        f" {' and '.join(behind)} no longer {'waits' if len(behind) == 1 else 'wait'} for it."
+        if behind
+        else ""
+    )
     return Post(text=f"🗑 **{task.id}** is deleted.{more}")
 
 
@@ -303,6 +316,8 @@ async def answer(ctx: Context, args: Reply) -> Answer:
             raise UserError(f"task {task.id} has no question {args.question!r}")
     else:
         pending = await messages.open_questions(ctx.tx, task.id)
+        if not pending and _rests(task):
+            return await go_on(ctx, task, args.text)
         if not pending:
             raise Conflict(f"task {task.id} asks nothing at the moment; it is {task.status}")
         asked = pending[0]
@@ -314,6 +329,8 @@ async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) 
     choice = _choice(asked, text)
     if not await messages.answer(ctx.tx, asked.id, choice, ctx.person.id):
         earlier = await messages.find_question(ctx.tx, asked.id)
+        if earlier and not earlier.answered_by and _rests(task):
+            return await go_on(ctx, task, f"{choice} (in answer to: {asked.text})")
         by = f"was answered by {earlier.answered_by}" if earlier and earlier.answered_by else "is closed"
         raise Conflict(f"the question {by}: {code(earlier.answer or '') if earlier else ''}".rstrip(": `"))
     words = Words(
@@ -365,6 +382,19 @@ async def keep(ctx: Context, task: Task, text: str) -> None:
     await messages.add(ctx.tx, words)
 
 
+def _rests(task: Task) -> bool:
+    """Whether the task waits for an answer with its agent stopped."""
+    return task.status is TaskStatus.PAUSED and task.not_before is None
+
+
+async def go_on(ctx: Context, task: Task, text: str) -> Post:
+    """Give an answer that has come late to the task's next run, which it begins."""
+    await keep(ctx, task, text)
+    reason = f"{ctx.person.id} replied"
+    await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
+    return Post(text="💬 It goes on with your answer.")
+
+
 async def say(ctx: Context, task: Task, text: str) -> Post:
     """Plain words in a task's thread: an answer, words for the working agent, or a note for its next run."""
     ctx.require(Role.OPERATOR, "speak to an agent")
@@ -386,14 +416,14 @@ async def say(ctx: Context, task: Task, text: str) -> Post:
         )
         await messages.add(ctx.tx, words)
         return Post(text="⚡ Interrupting." if interrupts else "📨 Queued for the agent.")
+    if _rests(task):
+        return await go_on(ctx, task, text)
     await keep(ctx, task, text)
-    if task.status is TaskStatus.PAUSED and task.not_before is None:
-        reason = f"{ctx.person.id} replied"
-        await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
-        return Post(text="💬 It goes on with your answer.")
     how = (
         ""
         if task.status in (TaskStatus.DEFINED, TaskStatus.READY)
         else f"; `task restart {task.id}` starts one"
     )
+    if task.status is TaskStatus.AWAITING_APPROVAL:
+        how += ", `task approve` merges what is done, `task reject …` rejects it"
     return Post(text=f"📌 Kept for its next run{how}.")

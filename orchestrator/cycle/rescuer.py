@@ -5,6 +5,7 @@ from orchestrator.runs.recorder import retry_delay
 from orchestrator.settings import RunSettings
 from orchestrator.store import messages, runs, tasks
 from orchestrator.store.database import Database, Tx
+from orchestrator.store.messages import OpenQuestion
 from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
 from orchestrator.tasks import TaskEvent, TaskStatus
@@ -30,7 +31,7 @@ class Rescuer:
                 await self._time_out(tx, run)
         for question in unanswered:
             async with self._db.transaction() as tx:
-                await self._rest(tx, question.task_id, question.run_id)
+                await self._rest(tx, question)
         return len(late) + len(unanswered)
 
     async def _time_out(self, tx: Tx, run: Run) -> None:
@@ -44,9 +45,11 @@ class Rescuer:
         delay = retry_delay(self._settings, task.failures)
         await self._lifecycle.fail(tx, task, TaskEvent.TIMEOUT, words, retry_after=delay)
 
-    async def _rest(self, tx: Tx, task_id: str, run_id: str) -> None:
+    async def _rest(self, tx: Tx, question: OpenQuestion) -> None:
         """Nobody has answered: the agent is stopped, its session kept, and an answer brings the task back."""
-        task = await tasks.get(tx, task_id)
+        if question.id not in {asked.id for asked in await messages.open_questions(tx, question.task_id)}:
+            return  # answered just now
+        run_id, task = question.run_id, await tasks.get(tx, question.task_id)
         if task.status is not TaskStatus.WAITING_INPUT:
             await messages.close(tx, run_id)
             return

@@ -31,6 +31,8 @@ from orchestrator.workspaces import worktrees
 log = structlog.get_logger(__name__)
 
 _READ_BYTES = 256 * 1024
+_AGAIN = 0.1
+"""Seconds after which a supervisor that did not listen is asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +68,12 @@ class Driver:
 
     async def drive(self) -> None:
         """Take the run from where it stands to its end."""
+        process.adopt(self._folder.read_supervisor())
         try:
-            if not await self._begun():
+            adopted, begun = self._folder.path.exists(), await self._begun()
+            if adopted:
+                await self._clear(begun)
+            if not begun:
                 await self._begin()
             if (await self._task()).status is not TaskStatus.VERIFYING:
                 await self._follow()
@@ -115,6 +121,12 @@ class Driver:
                 return self._folder.has_events()
             await asyncio.sleep(0.05)
         return True
+
+    async def _clear(self, begun: bool) -> None:
+        """End the setup or the tests that a daemon that was killed has left at work in the workspace."""
+        if not begun or (await self._task()).status is TaskStatus.VERIFYING:
+            supervisor, grace = self._folder.read_supervisor(), self._tools.settings.stop_grace
+            await process.end_tree(supervisor, self._run.id, grace)
 
     async def _begin(self) -> None:
         """Make the workspace, write down what is to be done, and let a supervisor do it."""
@@ -233,8 +245,8 @@ class Driver:
                 return
             await messages.close(tx, self._run.id)
             task = await tasks.get(tx, self._run.task_id)
-            before = [run.outcome for run in await runs.of_task(tx, task.id) if run.id != self._run.id][:1]
-            if task.status is TaskStatus.ASSIGNED or before == ["lost"]:
+            before = await runs.outcome_before(tx, self._run)
+            if task.status is TaskStatus.ASSIGNED or before == "lost":
                 words = f"its supervisor ended without a result. {last_words}".strip()
                 delay = retry_delay(self._tools.settings, task.failures)
                 await self._tools.lifecycle.fail(
@@ -251,14 +263,14 @@ class Driver:
             self._speak.clear()
             async with self._tools.database.read() as tx:
                 waiting = await messages.queued(tx, self._run.task_id, self._run.id)
-            for words in waiting:
-                if words.id in self._told:
-                    continue
-                try:
-                    await self._hand_over(words)
-                except control.NobodyListens:
-                    break
-                self._told.add(words.id)
+            try:
+                for words in waiting:
+                    if words.id not in self._told:
+                        await self._hand_over(words)
+                        self._told.add(words.id)
+            except (control.NobodyListens, TimeoutError):  # not listening yet, or too busy to answer
+                await asyncio.sleep(_AGAIN)
+                self._speak.set()
 
     async def _hand_over(self, words: messages.Words) -> None:
         fields = {"message_id": words.id}

@@ -3,15 +3,19 @@
 Every step can be repeated: a commit of nothing is none, a merge that is there is not made again.
 """
 
+import asyncio
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from orchestrator.errors import UserError
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Approval, Project, Repo
 from orchestrator.runs.prompt import build_env
+from orchestrator.runs.recorder import retry_delay
 from orchestrator.settings import GitSettings, RunSettings
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Database, Tx
@@ -19,13 +23,15 @@ from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run, Workspace
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import File, Lane, Post
-from orchestrator.workspaces import changes, merging, worktrees
+from orchestrator.workspaces import changes, merging, notes, worktrees
 
 log = structlog.get_logger(__name__)
 
 _DONE, _TESTS_FAILED, _CONFLICT = "done", "tests failed", "conflict"
 _FINISHED = (_DONE, _TESTS_FAILED, _CONFLICT)
 """Outcomes of runs whose work was committed before it was tested."""
+_MERGE_TRIES = 3
+"""How often verified work is tried to be merged before people are asked."""
 _TOLD = 4000
 """Characters of failing tests' output that the agent is told."""
 
@@ -50,12 +56,14 @@ class Finisher:
         settings: RunSettings,
         git: GitSettings,
         scratch: Path,
+        kept: Path,
     ) -> None:
         self._db = database
         self._lifecycle = lifecycle
         self._settings = settings
         self._git = git
         self._scratch = scratch
+        self._kept = kept
 
     async def finish(self, run: Run) -> None:
         """Verify the run's work and send it on its way."""
@@ -86,17 +94,13 @@ class Finisher:
             await self._merge_verified(run, task, project, repo, str(stat))
 
     async def merge_approved(self, task: Task) -> None:
-        """Merge work that a person has approved; a conflict hands it back to people."""
-        async with self._db.read() as tx:
-            project = await projects.get(tx, task.project_id)
-            repo = await projects.get_repo(tx, project.repo_id or "")
+        """Merge work that a person has approved; what stands in the way hands it back to people."""
         try:
+            async with self._db.read() as tx:
+                project = await projects.get(tx, task.project_id)
+                repo = await projects.get_repo(tx, project.repo_id or "")
             words = await self._merge(task, project, repo)
-        except merging.MergeConflict as conflict:
-            async with self._db.transaction() as tx:
-                await self._not_merged(tx, task, str(conflict))
-            return
-        except worktrees.GitError as fault:
+        except (UserError, OSError) as fault:
             log.warning("merge.failed", task=task.id, error=str(fault))
             async with self._db.transaction() as tx:
                 await self._not_merged(tx, task, str(fault))
@@ -121,11 +125,25 @@ class Finisher:
                 words = f"Work in progress of {task.id}, run {run.epoch}"
                 await self._commit(path, task, words, unfinished=True)
             except worktrees.GitError as fault:
-                # A half-made worktree has nothing to save; one that has keeps its branch at the last commit.
                 log.warning("release.not_committed", run=run.id, error=str(fault))
+                await self._set_aside(run, task, path, str(fault))
         await worktrees.remove(repo, path)
         async with self._db.transaction() as tx:
             await runs.release(tx, run.id)
+
+    async def _set_aside(self, run: Run, task: Task, path: Path, fault: str) -> None:
+        """Keep a worktree whose work could not be committed, and say where. A half-made one holds no work."""
+        try:
+            notes.read(path)
+        except worktrees.GitError:
+            return
+        kept = self._kept / f"{task.id}-{run.epoch}"
+        self._kept.mkdir(mode=0o700, exist_ok=True)
+        await asyncio.to_thread(shutil.move, path, kept)
+        post = Post(text=f"⚠️ What the run left could not be committed: {fault}\nIt is kept in `{kept}`.")
+        async with self._db.transaction() as tx:
+            key = key_of(run.id, "kept")
+            await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
 
     async def _commit(self, path: Path, task: Task, message: str, *, unfinished: bool = False) -> None:
         await changes.commit_all(
@@ -175,7 +193,7 @@ class Finisher:
 
     async def _merge_verified(self, run: Run, task: Task, project: Project, repo: Repo, stat: str) -> None:
         try:
-            words = await self._merge(task, project, repo)
+            words = await self._merge_patiently(task, project, repo)
         except merging.MergeConflict as conflict:
             async with self._db.transaction() as tx:
                 if await self._end(tx, run, _CONFLICT):
@@ -183,9 +201,28 @@ class Finisher:
                     await self._lifecycle.fail(tx, task, TaskEvent.EXECUTION_ERROR, fault, retry_after=None)
                     await tasks.update(tx, task.id, feedback=_resolve(fault))
             return
+        except worktrees.GitError as fault:  # the work is done and tested: people say when it is tried again
+            diff = await changes.diff(repo, task.base_commit, task.branch)
+            async with self._db.transaction() as tx:
+                if await self._end(tx, run):
+                    await self._lifecycle.propose(tx, task, stat, diff)
+                    await self._not_merged(tx, task, str(fault))
+            return
         async with self._db.transaction() as tx:
             if await self._end(tx, run):
                 await self._lifecycle.complete(tx, task, TaskEvent.VERIFY_PASSED, f"{words}: {stat}")
+
+    async def _merge_patiently(self, task: Task, project: Project, repo: Repo) -> str:
+        """Merge, tried again where a remote is away or refuses: the agent has done its part."""
+        for failures in range(_MERGE_TRIES - 1):
+            try:
+                return await self._merge(task, project, repo)
+            except merging.MergeConflict:
+                raise
+            except worktrees.GitError as fault:
+                log.warning("merge.failed", task=task.id, error=str(fault))
+            await asyncio.sleep(retry_delay(self._settings, failures))
+        return await self._merge(task, project, repo)
 
     async def _merge(self, task: Task, project: Project, repo: Repo) -> str:
         """Merge the task's branch; returns the outcome in words."""

@@ -22,7 +22,8 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Add *event*. OSError where the disk is full: then nothing of it is there."""
-        line = json.dumps(event_to_json(event), ensure_ascii=True).encode() + b"\n"
+        told = json.dumps(event_to_json(event), ensure_ascii=False)
+        line = told.encode(errors="replace") + b"\n"  # half a character (a lone surrogate) cannot be stored
         written = os.write(self._file, line)
         if written < len(line):
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)

@@ -3,6 +3,7 @@
 All that one reading says is stored with the new offset in one transaction, so that each event counts once.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,12 @@ from orchestrator.transport import Action, Card, Lane, Post, Tone
 
 Batch = Sequence[tuple[int, Event]]
 """Events, each with the journal's offset behind it."""
+
+
+_TOKENS_MAX = 10**12
+"""Tokens that one event counts at most."""
+_RESET_MAX = 40 * 86400.0
+"""Seconds after which a limit's reset is not believed to be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +88,10 @@ class Recorder:
             case Accepted():
                 await self._accepted(tx, task, event)
             case Usage():
-                await runs.add_usage(tx, run.id, event.tokens, event.cost)
+                tokens, cost = _counted(event)
+                await runs.add_usage(tx, run.id, tokens, cost)
                 now = self._lifecycle.clock()
-                await projects.add_usage(tx, run.project_id, now, tokens=event.tokens, cost=event.cost)
+                await projects.add_usage(tx, run.project_id, now, tokens=tokens, cost=cost)
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
             case RateLimit():
@@ -143,7 +151,8 @@ class Recorder:
         await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome, event.text)
         if event.outcome is Outcome.LIMITED:
             return await self._limited(tx, run, task, event)
-        if event.outcome is Outcome.STOPPED:
+        again = await runs.outcome_before(tx, run) == Outcome.STOPPED
+        if event.outcome is Outcome.STOPPED and not again:
             reason = "its agent was stopped from outside; starting again"
             return await self._lifecycle.advance(tx, task, TaskEvent.RECOVERY, reason=reason)
         return await self._lifecycle.fail(
@@ -156,7 +165,7 @@ class Recorder:
 
     async def _limited(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
         now = self._lifecycle.clock()
-        until = event.resets_at if event.resets_at and event.resets_at > now else None
+        until = event.resets_at if event.resets_at and now < event.resets_at < now + _RESET_MAX else None
         until = until or now + retry_delay(self._settings, task.attempts)
         words = f"the account of {run.agent_id} is at its limit; goes on in {duration(until - now)}"
         task = await self._lifecycle.advance(
@@ -191,6 +200,11 @@ def _as_text(event: Event) -> Text | None:
     if isinstance(event, ToolCall):
         return Text(f"🔧 {event.tool}: {event.summary}\n\n")
     return None
+
+
+def _counted(event: Usage) -> tuple[int, float]:
+    """The tokens and the money of *event* as the store can count them, whatever an agent says."""
+    return min(event.tokens, _TOKENS_MAX), event.cost if math.isfinite(event.cost) else 0.0
 
 
 def _quoted(choice: str) -> str:

@@ -154,6 +154,6 @@ async def close(tx: Tx, run_id: str) -> None:
     await tx.execute(question.update().where(*where).values(answer="", answered_by=""))
     await tx.execute(
         message.update()
-        .where(message.c.run_id == run_id, message.c.state == MessageState.QUEUED, message.c.request_id == "")
+        .where(message.c.run_id == run_id, message.c.state == MessageState.QUEUED)
         .values(state=MessageState.KEPT)
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState
 from orchestrator.store.database import Row, Signal, Tx, upsert
-from orchestrator.store.schema import agent, binding, project, repo, run, task, usage
+from orchestrator.store.schema import agent, binding, project, repo, run, task, usage, workspace
 
 
 def _project(row: Row) -> Project:
@@ -51,7 +51,7 @@ async def edit(tx: Tx, project_id: str, **fields: Any) -> Project:
 
 
 async def delete(tx: Tx, project_id: str) -> None:
-    """Remove a project with its finished tasks; refused while it has a live run."""
+    """Remove a project with its finished tasks; refused while it has a live run, or one that is being ended."""
     await get(tx, project_id)
     live = await tx.column(
         sa.select(run.c.task_id).where(run.c.project_id == project_id, run.c.ended_at.is_(None))
@@ -60,6 +60,13 @@ async def delete(tx: Tx, project_id: str) -> None:
         raise Conflict(
             f"project {project_id!r} has a run alive ({', '.join(live)}); stop it with `task stop` first"
         )
+    held = await tx.column(
+        sa.select(workspace.c.task_id)
+        .join(run, run.c.id == workspace.c.run_id)
+        .where(run.c.project_id == project_id)
+    )
+    if held:
+        raise Conflict(f"the workspace of task {', '.join(held)} is being cleared; try again in a moment")
     await tx.execute(project.delete().where(project.c.id == project_id))
     tx.signals.add(Signal.WORK)
 

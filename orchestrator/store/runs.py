@@ -104,6 +104,12 @@ async def of_task(tx: Tx, task_id: str, limit: int = 20) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+async def outcome_before(tx: Tx, current: Run) -> str:
+    """How the task's run before *current* ended, "" where there was none."""
+    query = sa.select(run.c.outcome).where(run.c.task_id == current.task_id, run.c.epoch < current.epoch)
+    return await tx.scalar(query.order_by(run.c.epoch.desc()).limit(1)) or ""
+
+
 async def overdue(tx: Tx, now: float) -> list[Run]:
     """Live runs past their deadline."""
     rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.deadline <= now))

@@ -216,6 +216,7 @@ thread = sa.Table(
     sa.Column("root", Text),
     sa.UniqueConstraint("task_id", "transport", "channel"),
     sa.Index("thread_root", "transport", "channel", "root"),
+    sqlite_autoincrement=True,  # keys and lanes are made of the id: it is never given again
 )
 
 inbox = sa.Table(

@@ -35,6 +35,14 @@ def test_a_configuration_that_does_not_exist_is_one_line_and_code_2(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mistyped_program_is_told_which_there_are(tmp_path: Path) -> None:
+    done = run_daemon("chta", HOME=str(tmp_path))
+    assert done.returncode == 2
+    assert (
+        "there is no program and no configuration file 'chta'; the programs are chat, do, demo" in done.stderr
+    )
+
+
 def test_every_fault_of_a_configuration_is_a_line_and_nothing_is_created(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -89,6 +97,28 @@ async def test_restart_from_chat_keeps_the_process_and_answers_where_it_was_aske
         assert process.poll() is None
         answer = await one.answered(one.say("version"))
         assert answer["wire"]["verdict"] == "ok"
+
+
+async def test_a_restart_leaves_no_zombie_of_what_it_started_before(tmp_path: Path) -> None:
+    one = Session(tmp_path)
+    one.prepare()
+    with one.running():
+        process = one.process
+        assert process is not None
+        await one.set_up(slots=1, lines=100, pause=0.03)
+        one.say("task add p write first please")
+        await one.until(lambda s: s.statuses() == {"IN_PROGRESS": 1})
+        await asyncio.sleep(1.5)  # a supervisor stands by
+        one.say("restart confirm:yes")
+        await one.until(lambda s: [m for m in s.seen() if "Back after" in m.get("wire", {}).get("text", "")])
+        await one.until(lambda s: s.statuses() == {"COMPLETED": 1})
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+        def zombies(_: Session) -> list[str]:
+            states = [Path(f"/proc/{pid}/stat").read_text() for pid in children.read_text().split()]
+            return [state for state in states if ") Z " in state]
+
+        await one.until(lambda s: not zombies(s), 10)
 
 
 async def test_a_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -294,3 +294,67 @@ async def test_a_task_restarted_while_its_last_run_is_being_ended_waits_for_that
     await house.status(task, "COMPLETED")
     assert "step_failed" not in (house.folder / "daemon.log").read_text()
     await house.nothing_left()
+
+
+async def test_work_that_cannot_be_merged_just_now_is_put_up_to_people_and_not_done_again(
+    house: House,
+) -> None:
+    await house.build()
+    away = house.origin.with_name("away.git")
+    task = await house.add(
+        f"pathlib.Path('n.txt').write_text('x'); pathlib.Path({str(house.origin)!r}).rename({str(away)!r})"
+    )
+    await house.status(task, "AWAITING_APPROVAL")
+    await house.until(lambda s: "Not merged" in house.thread(task))
+    away.rename(house.origin)
+    assert (await house.answered(house.say(f"task approve {task}")))["wire"]["verdict"] == "ok"
+    await house.status(task, "COMPLETED")
+    assert git(house.origin, "show", "main:n.txt") == "x"
+    assert house.query("SELECT outcome FROM run") == [("done",)]
+    await house.nothing_left()
+
+
+async def test_an_approved_merge_that_fails_for_whatever_reason_goes_back_to_people(house: House) -> None:
+    await house.build(approval="required")
+    task = await house.add("pathlib.Path('n.txt').write_text('x')")
+    await house.status(task, "AWAITING_APPROVAL")
+    scratch = house.folder / "data" / "scratch"
+    scratch.touch()
+    assert (await house.answered(house.say(f"task approve {task}")))["wire"]["verdict"] == "ok"
+    await house.until(lambda s: "Not merged" in house.thread(task), 15)
+    scratch.unlink()
+    assert (await house.answered(house.say(f"task approve {task}")))["wire"]["verdict"] == "ok"
+    await house.status(task, "COMPLETED")
+
+
+async def test_tests_that_a_killed_daemon_left_at_work_are_ended_before_they_run_again(house: House) -> None:
+    check = house.folder / "check.py"
+    check.write_text(
+        "import os, pathlib, sys, time\n"
+        "mark = pathlib.Path(__file__).with_name('first')\n"
+        "if mark.exists():\n"
+        "    alive = pathlib.Path('/proc', mark.read_text(), 'cmdline')\n"
+        "    raise SystemExit(alive.exists() and alive.read_bytes() != b'')\n"
+        "mark.with_suffix('.new').write_text(str(os.getpid())); mark.with_suffix('.new').rename(mark); time.sleep(600)"
+    )
+    await house.build(more=f'test:"{sys.executable} {check}"')
+    task = await house.add("pathlib.Path('n.txt').write_text('x')")
+    await house.until(lambda s: (house.folder / "first").exists())
+    house.kill()
+    house.start()
+    await house.status(task, "COMPLETED")
+    assert house.query("SELECT outcome FROM run") == [("done",)]
+    await house.nothing_left()
+
+
+async def test_work_that_cannot_be_committed_is_kept_and_people_are_told_where(house: House) -> None:
+    await house.build()
+    task = await house.add("long", "pathlib.Path('half.txt').write_text('half')\ntime.sleep(600)")
+    await house.until(lambda s: list((house.folder / "data" / "worktrees").glob("*/*/half.txt")))
+    [(branch,)] = house.query("SELECT branch FROM task")
+    (house.folder / "data" / "repos" / "r.git" / "refs" / "heads" / f"{branch}.lock").touch()
+    assert (await house.answered(house.say(f"task stop {task}")))["wire"]["verdict"] == "ok"
+    await house.nothing_left()
+    kept = house.folder / "data" / "kept" / f"{task}-1"
+    await house.until(lambda s: str(kept) in house.thread(task))
+    assert (kept / "half.txt").read_text() == "half"

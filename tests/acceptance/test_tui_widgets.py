@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual._xterm_parser import XTermParser
 from textual.events import Key, Paste
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
@@ -13,6 +14,7 @@ from bots.terminal.app import run_chat
 from bots.terminal.chat import ChatApp
 from bots.terminal.client import ChatClient, new_id
 from bots.terminal.composer import Choices, Composer
+from bots.terminal.keys import teach_alt_numbers
 from bots.terminal.messages import ActionButton, Chip, MessageView
 from bots.terminal.pane import Pane
 from bots.terminal.screens import FileLines, FileScreen, HelpScreen
@@ -222,6 +224,13 @@ async def test_buttons_are_pressed_by_number_key_and_click(tmp_path: Path) -> No
         await screen.press("enter")
         await screen.sees("you pressed a3")
         assert {event.kind for event in screen.house.events.values()} == {InboundKind.ACTION}
+
+
+def test_alt_and_a_digit_is_a_key_and_no_sign() -> None:
+    teach_alt_numbers()
+    parser = XTermParser()
+    keys = [event.key for event in parser.feed("\x1b1\x1b3\x1b9£") if isinstance(event, Key)]
+    assert keys == ["alt+1", "alt+3", "alt+9", "pound_sign"]
 
 
 async def test_buttons_are_reached_by_tab_and_flow_in_rows(tmp_path: Path) -> None:

@@ -203,3 +203,10 @@ def test_an_agent_is_checked_before_it_is_added() -> None:
         check({"argv": ["no-such-program"]})
     with pytest.raises(UserError, match="there are claude, command"):
         factory.check("parrot", {})
+
+
+async def test_a_long_task_does_not_block_a_program_that_does_not_read_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    code = "for _ in range(2000): print('x' * 500)"
+    await asyncio.wait_for(bench.start(code, prompt="long " * 100_000), 10)
+    assert (await bench.finish()).outcome is Outcome.DONE

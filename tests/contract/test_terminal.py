@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from bots.terminal import plain
+from bots.terminal.answers import body
 from bots.terminal.client import ChatClient, NoDaemon, NotAllowed, new_id
 from bots.terminal.connection import last_words
 from bots.terminal.frontend import TerminalFrontend, create
@@ -494,6 +495,12 @@ async def test_do_prints_attached_files_and_nothing_that_a_terminal_obeys(house:
     assert out.getvalue() == "hello world31m\n+ab\n-c\n"
 
 
+async def test_of_a_progress_line_only_its_last_state_is_shown() -> None:
+    bar = {"text": "1%\r50%\r100%\ndone\r\n", "verbatim": True}
+    assert list(body(bar)) == ["100%", "done"]
+    assert list(body({"text": "a\rb"})) == ["a\rb"]
+
+
 async def said(*lines: str) -> AsyncIterator[str]:
     for line in lines:
         yield line
@@ -545,12 +552,23 @@ async def test_plain_mode_shows_threads_and_speaks_in_them(house: House) -> None
     ]
 
 
+async def test_plain_mode_shows_an_edit_only_where_it_says_something_new(house: House) -> None:
+    said_first = await house.post("⏳ fix it")
+    for text in ("⏳ fix it", "✅ fix it"):
+        await house.frontend.edit(Target(channel="main"), said_first, {"text": text}, f"edit {text}")
+    house.answer = echo
+    out = io.StringIO()
+    assert await plain.chat_plain(ChatClient(house.socket), said("hello\n"), out) == 0
+    shown = [one for one in out.getvalue().splitlines() if "fix it" in one]
+    assert shown == ["#main agent-queue: ⏳ fix it", "#main agent-queue: ✅ fix it"]
+
+
 async def test_plain_mode_tells_when_an_answer_does_not_come(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = await plain.chat_plain(ChatClient(house.socket), said("x"), io.StringIO(), patience=0.01)
     assert code == 1
-    assert "1 lines were not answered" in capsys.readouterr().err
+    assert "1 line was not answered" in capsys.readouterr().err
 
 
 async def test_plain_mode_reads_a_pipe(house: House) -> None:

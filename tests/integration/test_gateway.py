@@ -4,7 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.agent import Question
-from orchestrator.store import people, projects, runs, schema
+from orchestrator.store import people, projects, runs, schema, tasks
+from orchestrator.tasks import TaskEvent
 from orchestrator.transport import Inbound, Place
 from tests.conftest import Clock
 from tests.integration.chatting import Chat
@@ -94,6 +95,30 @@ async def test_a_button_works_once_and_says_who_was_first(chat: Chat) -> None:
     assert "settled by olga already" in late["text"]
     [message] = await chat.rows(sa.select(schema.message))
     assert (message["text"], message["request_id"], message["state"]) == ("green", "q", "queued")
+
+
+@pytest.mark.parametrize(
+    ("line", "note"), [("approve", "Approve: ann"), ("reject {} too slow", "rejected by ann: too slow")]
+)
+async def test_what_is_decided_has_no_buttons_left_anywhere(chat: Chat, line: str, note: str) -> None:
+    task_id = await chat.with_running_task()
+    async with chat.db.transaction() as tx:
+        task = await tasks.transition(
+            tx, await tasks.get(tx, task_id), TaskEvent.AGENT_COMPLETED, 0.0, reason=""
+        )
+        await chat.orchestrator.lifecycle.propose(tx, task, "1 file changed", "diff")
+    said = await chat.rows(sa.select(schema.outbox.c.key, schema.outbox.c.post))
+    shown = [r for r in said if any(a["label"] == "Approve" for a in r["post"]["actions"])]
+    assert len(shown) == 2, "in the thread and in the channel"
+    line = line.format(task_id) if "{}" in line else f"{line} {task_id}"
+    assert (await chat.say(line))["verdict"] == "ok"
+    for row in shown:
+        edits = sa.select(schema.outbox.c.post).where(schema.outbox.c.subject == row["key"])
+        [edit] = await chat.rows(edits)
+        assert edit["post"]["actions"] == []
+        assert edit["post"]["text"].endswith(f"— {note}")
+        late = await chat.say("", action=row["post"]["actions"][0]["id"])
+        assert "was settled by" in late["text"]
 
 
 async def test_plain_words_in_a_thread_answer_its_question_or_reach_its_agent(chat: Chat) -> None:
@@ -207,6 +232,35 @@ async def test_long_lists_page(chat: Chat) -> None:
     second = await chat.say("task list api page:2")
     shown = {t["id"] for t in first["data"]["items"]} | {t["id"] for t in second["data"]["items"]}
     assert len(shown) == 25
+
+
+async def test_a_list_that_is_shown_whole_has_one_page(chat: Chat) -> None:
+    await chat.with_project()
+    for number in range(25):
+        await chat.say(f"task add api task number {number}")
+    audit = await chat.say("audit limit:24")
+    assert (audit["data"]["pages"], len(audit["data"]["items"])) == (1, 24)
+    assert "page" not in audit["text"]
+    beyond = await chat.say("task list api page:9")
+    assert "no such page; `task list api` shows the first" in beyond["text"]
+
+
+async def test_help_for_what_one_may_not_use_says_so(chat: Chat) -> None:
+    refused = await chat.say("help project add", "olga")
+    assert "olga may not `project add`: it needs the role admin, yours is operator" in refused["text"]
+
+
+async def test_where_no_task_is_open_the_finished_ones_are_pointed_at(chat: Chat) -> None:
+    await chat.with_project()
+    assert "(none open; `task list api all:yes` shows" in (await chat.say("task list api"))["text"]
+
+
+async def test_what_is_changed_is_named_as_it_was_said(chat: Chat) -> None:
+    await chat.with_project()
+    changed = await chat.say("project edit api weight:2 max-agents:3")
+    assert changed["text"] == "✏️ Project **api**: max-agents, weight changed."
+    refused = await chat.say("project edit api max-agents:-1")
+    assert refused["text"] == "🚫 max-agents must be at least 0, not -1"
 
 
 async def test_completion_knows_ids(chat: Chat) -> None:

@@ -17,8 +17,17 @@ def test_a_move_is_what_the_table_says_or_refused(status: TaskStatus, event: Tas
     if (status, event) in TRANSITIONS:
         assert task.after(event) is TRANSITIONS[status, event]
     else:
-        with pytest.raises(IllegalTransition, match=f"cannot {event} task swift-falcon: it is {status}"):
+        with pytest.raises(IllegalTransition, match=f"task swift-falcon: it is {status}; say `task "):
             task.after(event)
+
+
+def test_a_person_is_told_what_can_be_said_instead() -> None:
+    with pytest.raises(IllegalTransition) as refusal:
+        a_task(TaskStatus.BLOCKED).after(TaskEvent.PR_MERGED)
+    assert str(refusal.value) == (
+        "cannot approve task swift-falcon: it is BLOCKED; "
+        "say `task restart swift-falcon` or `task skip swift-falcon`"
+    )
 
 
 def test_every_event_is_used_and_every_status_reached_and_explained() -> None:

@@ -423,6 +423,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("task_id", "transport", "channel", name=op.f("uq_thread_task_id")),
+        sqlite_autoincrement=True,  # keys and lanes are made of the id: it is never given again
     )
     op.create_index("thread_root", "thread", ["transport", "channel", "root"], unique=False)
     op.create_table(
