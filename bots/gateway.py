@@ -21,10 +21,12 @@ from orchestrator.projects import Person, Role
 from orchestrator.store import inbox, outbox, people, projects, tasks
 from orchestrator.store.database import Row, Signal, Tx
 from orchestrator.store.outbox import key_of
+from orchestrator.tasks import TaskStatus
 from orchestrator.transport import Action, Inbound, InboundKind, Post, Tone, Verdict
 
 log = structlog.get_logger(__name__)
 
+_DECISIONS = frozenset({"approve", "reject"})
 _PAGE = 100
 """Events that are looked at together."""
 _WORDS_LOOKED_UP = 50
@@ -173,25 +175,29 @@ class Gateway:
             return await self._press(tx, event, person, implied)
         line = event.text.strip()
         task_id = implied.get("task")
-        if task_id is not None and not self._is_command(line):
+        if task_id is not None:
             task = await tasks.get(tx, task_id)
-            return await say(self._context(tx, event, person, line, implied), task, line)
+            if not self._is_command(line, task.status):
+                return await say(self._context(tx, event, person, line, implied), task, line)
         if not event.addressed:
             return None
         return await self._command(tx, event, person, line, implied)
 
-    def _is_command(self, line: str) -> bool:
+    def _is_command(self, line: str, status: TaskStatus) -> bool:
         """Whether words in a task's thread are a command: by sigil, or by a command's unambiguous words.
 
         A command of two words (`task approve`) is one wherever it stands; a single word (`why`) only alone,
-        so that "restart the server when you are done" reaches the agent.
+        so that "restart the server when you are done" reaches the agent. Where a decision is awaited, its words
+        are a command with all that follows: `reject the test is missing`.
         """
-        words = line.split()
+        words = line.lower().split()
         if not words:
             return False
-        if words[0].lower() in ("/aq", "!aq", "aq"):
+        if words[0] in ("/aq", "!aq", "aq"):
             return True
-        found = self._services.registry.match([word.lower() for word in words])
+        if status is TaskStatus.AWAITING_APPROVAL and words[0] in _DECISIONS:
+            return True
+        found = self._services.registry.match(words)
         return found is not None and (found[1] > 1 or len(words) == 1)
 
     async def _implied(self, tx: Tx, event: Inbound) -> dict[str, str]:

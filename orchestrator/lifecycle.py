@@ -209,8 +209,12 @@ class Lifecycle:
         """Take the buttons off what was put up for approval, wherever it stands: it is decided."""
         key = key_of(task.id, "propose", task.attempts)
         for card in (key, key_of(key, "main")):
-            await outbox.settle_card(tx, card, by)
-            await self.speaker.settle(tx, card, task.id, note)
+            await self.settle(tx, card, task.id, note, by)
+
+    async def settle(self, tx: Tx, card: str, task_id: str, note: str, by: str) -> None:
+        """Take the buttons off a card, wherever it stands, and say in their place what became of it."""
+        await outbox.settle_card(tx, card, by)
+        await self.speaker.settle(tx, card, task_id, note)
 
     async def not_merged(self, tx: Tx, task: Task, fault: str) -> None:
         """An approved branch could not be merged: it awaits people again, and they are told why."""

@@ -345,12 +345,13 @@ async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) 
         state=MessageState.QUEUED,
     )
     await messages.add(ctx.tx, words)
+    note = f"{ctx.person.id}: {choice}"
+    await ctx.lifecycle.settle(ctx.tx, key_of("ask", asked.id), task.id, note, ctx.person.id)
     left = await messages.open_questions(ctx.tx, task.id)
     if task.status is TaskStatus.WAITING_INPUT and not left:
         reason = f"answered by {ctx.person.id}"
-        await runs.postpone(
-            ctx.tx, asked.run_id, ctx.now - asked.asked_at
-        )  # a person's time is not the agent's
+        waited = ctx.now - asked.asked_at
+        await runs.postpone(ctx.tx, asked.run_id, waited)  # a person's time is not the agent's
         await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
     return Post(text=f"💬 {ctx.person.id} answers: {choice}")
 

@@ -1,6 +1,7 @@
 """Housekeeping: forgets what was said and handled long ago, and removes worktrees that nobody holds."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,9 +46,11 @@ class Cleaner:
         async with (
             self._db.read() as tx
         ):  # after looking: what was leased meanwhile is not taken for an orphan
-            held = {lease.path for lease in await runs.leases(tx)}
+            held = {os.path.realpath(lease.path) for lease in await runs.leases(tx)}
             living = {run.id for run in await runs.live(tx)}
-        gone += await asyncio.to_thread(_remove_worktrees, [p for p in there if str(p) not in held])
+        gone += await asyncio.to_thread(
+            _remove_worktrees, [p for p in there if os.path.realpath(p) not in held]
+        )
         return gone + await asyncio.to_thread(_remove_old_runs, self._folders, living, before)
 
 

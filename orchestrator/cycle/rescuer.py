@@ -36,8 +36,8 @@ class Rescuer:
 
     async def _time_out(self, tx: Tx, run: Run) -> None:
         task = await tasks.get(tx, run.task_id)
-        if task.status is TaskStatus.WAITING_INPUT:
-            return  # a person takes the time; the input timeout is its own
+        if task.status in (TaskStatus.WAITING_INPUT, TaskStatus.VERIFYING):
+            return  # a person, or the project's tests, take the time; both have limits of their own
         if not await runs.end(tx, run.id, self._lifecycle.clock(), "timeout"):
             return
         await messages.close(tx, run.id)

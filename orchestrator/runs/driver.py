@@ -14,7 +14,7 @@ import structlog
 
 from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
-from orchestrator.lifecycle import Lifecycle
+from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.projects import Agent, Project, Repo
 from orchestrator.runs import control, journal, process
 from orchestrator.runs.finisher import Finisher
@@ -24,9 +24,11 @@ from orchestrator.runs.recorder import Recorder, retry_delay
 from orchestrator.settings import RunSettings
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Database
+from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run, Workspace
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
-from orchestrator.workspaces import worktrees
+from orchestrator.transport import Lane, Post
+from orchestrator.workspaces import repos, worktrees
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,8 @@ class Driver:
                 await self._follow()
             if (await self._task()).status is TaskStatus.VERIFYING:
                 await self._tools.finisher.finish(self._run)
+        except repos.NotFetched as fault:
+            await self._put_off(str(fault))
         except UserError as fault:
             await self._fault(str(fault))
         except (OrchestratorError, OSError) as fault:
@@ -113,6 +117,23 @@ class Driver:
                 words,
                 retry_after=retry_delay(self._tools.settings, task.failures),
             )
+
+    async def _put_off(self, words: str) -> None:
+        """The remote is away: try again later and later, however long that takes; it is no failure of the task."""
+        async with self._tools.database.transaction() as tx:
+            now = self._tools.clock()
+            task = await tasks.get(tx, self._run.task_id)
+            if task.status is not TaskStatus.ASSIGNED or not await runs.end(
+                tx, self._run.id, now, "put off", words
+            ):
+                return
+            delay = retry_delay(self._tools.settings, task.attempts - 1)
+            reason = f"the remote cannot be reached; trying again in {duration(delay)}"
+            life = self._tools.lifecycle
+            await life.advance(tx, task, TaskEvent.RECOVERY, reason=reason, not_before=now + delay)
+            post = Post(text=f"📡 {reason[0].upper()}{reason[1:]}.\n\n{words}")
+            key = key_of(self._run.id, "put off")
+            await life.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
 
     async def _begun(self) -> bool:
         """Whether an agent was started. A supervisor that nobody let go ends by itself, without a word."""

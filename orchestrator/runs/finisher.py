@@ -28,8 +28,6 @@ from orchestrator.workspaces import changes, merging, notes, worktrees
 log = structlog.get_logger(__name__)
 
 _DONE, _TESTS_FAILED, _CONFLICT = "done", "tests failed", "conflict"
-_FINISHED = (_DONE, _TESTS_FAILED, _CONFLICT)
-"""Outcomes of runs whose work was committed before it was tested."""
 _MERGE_TRIES = 3
 """How often verified work is tried to be merged before people are asked."""
 _TOLD = 4000
@@ -75,6 +73,7 @@ class Finisher:
         if lease is None or repo is None:
             raise worktrees.GitError(f"run {run.id} has lost its workspace")
         await self._commit(Path(lease.path), task, f"{task.title}\n\n{task.body}".strip())
+        changes.seal(Path(lease.path))
         stat = await changes.diffstat(repo, task.base_commit, task.branch)
         tested = await self._test(run, task, project, Path(lease.path)) if stat.files else _Tested()
         if tested.exit_code:
@@ -114,13 +113,13 @@ class Finisher:
     async def release(self, run: Run, lease: Workspace) -> None:
         """Save what a run cut short has left on its branch, remove the worktree, and end the lease.
 
-        After a finished run nothing is saved: what lies there then came from tests, and nobody has seen it.
+        What has come after the work was committed is not saved: it came from tests, and nobody has seen it.
         """
         async with self._db.read() as tx:
             task = await tasks.find(tx, run.task_id)
             repo = await projects.get_repo(tx, lease.repo_id)
         path = Path(lease.path)
-        if task is not None and path.exists() and run.outcome not in _FINISHED:
+        if task is not None and path.exists():
             try:
                 words = f"Work in progress of {task.id}, run {run.epoch}"
                 await self._commit(path, task, words, unfinished=True)

@@ -1,7 +1,7 @@
 """What an agent has changed: committed on the task's branch, whatever state it was left in, and shown."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.projects import Repo
@@ -56,6 +56,8 @@ async def commit_all(
     words, env = commit_message(message, task_id), authorship(author_name, author_email)
     await _unlock(worktree)
     note = notes.read(worktree)
+    if note.sealed:
+        return None
     state = await _state(worktree)
     if state.unmerged and not unfinished:
         named = ", ".join(state.unmerged[:10])
@@ -73,6 +75,11 @@ async def commit_all(
     if state.branch != note.branch and head:
         await _bring_home(worktree, note, commit or head)
     return commit
+
+
+def seal(worktree: Path) -> None:
+    """Commit nothing in *worktree* from now on: the agent's work is committed, and what follows is not its."""
+    notes.write(worktree, replace(notes.read(worktree), sealed=True))
 
 
 def authorship(name: str, email: str) -> dict[str, str]:

@@ -18,6 +18,8 @@ class Note:
     branch: str
     base: str
     copied: tuple[str, ...] = ()
+    sealed: bool = False
+    """The work is committed; what has come since, from tests, is not part of it."""
 
 
 def admin_folder(worktree: Path) -> Path:
@@ -47,7 +49,9 @@ def read(worktree: Path) -> Note:
         fields = json.loads((admin_folder(worktree) / _NAME).read_text())
     except FileNotFoundError as fault:
         raise GitError(f"{worktree} was never made to its end; start again") from fault
-    return Note(branch=fields["branch"], base=fields["base"], copied=tuple(fields["copied"]))
+    return Note(
+        branch=fields["branch"], base=fields["base"], copied=tuple(fields["copied"]), sealed=fields["sealed"]
+    )
 
 
 def forget(repo: Path, worktree: Path) -> None:

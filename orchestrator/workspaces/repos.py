@@ -22,6 +22,10 @@ _FIRST_AUTHOR = {
 }
 
 
+class NotFetched(GitError):
+    """The remote did not give us its base branch: it is away, or refuses us. Nobody's work is at fault."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """Where a repository's base branch stands, locally and in our queue of merged work."""
@@ -124,7 +128,10 @@ async def _fetch(repo: Repo) -> None:
         refspec = f"+refs/heads/{repo.base_branch}:refs/remotes/origin/{repo.base_branch}"
         options = ("--quiet", "--no-tags", "--no-prune", "--no-write-fetch-head")
         fetch = ("fetch", *options, "origin", refspec)
-        await insist(lambda: git(repo.path, *fetch, timeout=_FETCH_TIMEOUT))
+        try:
+            await insist(lambda: git(repo.path, *fetch, timeout=_FETCH_TIMEOUT))
+        except GitError as fault:
+            raise NotFetched(str(fault)) from fault
         turns.fetched[repo.base_branch] = began
 
 

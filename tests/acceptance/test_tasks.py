@@ -130,7 +130,8 @@ async def test_rejected_work_goes_back_to_the_agent_with_the_reason(house: House
         "grow", "pathlib.Path('n.txt').open('a').write('more ' + str('greener' in rest) + ' ')"
     )
     await house.status(task, "AWAITING_APPROVAL")
-    rejected = await house.answered(house.say(f"task reject {task} make it greener"))
+    root = house.root(task)["id"]
+    rejected = await house.answered(house.say("reject make it greener", root=root))
     assert rejected["wire"]["verdict"] == "ok"
     await house.status(task, "BLOCKED")
     await house.button(task, "Retry")
@@ -215,6 +216,8 @@ async def test_a_question_is_answered_by_its_button_or_in_words(house: House) ->
     house.say("a kind of green", root=house.root(second)["id"])
     await house.status(second, "COMPLETED")
     await house.until(lambda s: "took a kind of green" in house.thread(second))
+    await house.until(lambda s: "— ann: a kind of green" in house.thread(second))
+    assert '"blue"' not in house.thread(second), "the buttons are gone where it was answered in words"
 
 
 async def test_a_limit_pauses_the_task_which_goes_on_by_itself(house: House) -> None:
@@ -358,3 +361,29 @@ async def test_work_that_cannot_be_committed_is_kept_and_people_are_told_where(h
     kept = house.folder / "data" / "kept" / f"{task}-1"
     await house.until(lambda s: str(kept) in house.thread(task))
     assert (kept / "half.txt").read_text() == "half"
+
+
+async def test_what_tests_leave_behind_reaches_no_branch_even_when_they_are_stopped(house: House) -> None:
+    slow = house.folder / "slow.py"
+    slow.write_text("import time; open('junk.txt', 'w').write('junk'); time.sleep(600)")
+    await house.build(more=f'test:"{sys.executable} {slow}"')
+    task = await house.add("pathlib.Path('work.txt').write_text('work')")
+    await house.until(lambda s: list((house.folder / "data" / "worktrees").glob("*/*/junk.txt")))
+    assert (await house.answered(house.say(f"task stop {task}")))["wire"]["verdict"] == "ok"
+    await house.nothing_left()
+    branch = house.query("SELECT branch FROM task")[0][0]
+    files = git(house.folder / "data" / "repos" / "r.git", "ls-tree", "--name-only", branch).split()
+    assert "work.txt" in files
+    assert "junk.txt" not in files
+
+
+async def test_a_remote_that_is_away_puts_a_task_off_and_is_no_failure_of_it(house: House) -> None:
+    await house.build()
+    away = house.origin.with_name("away.git")
+    house.origin.rename(away)
+    task = await house.add("print('worked')", options="retries:0")
+    await house.until(lambda s: s.query("SELECT 1 FROM run WHERE outcome = 'put off'"))
+    assert "cannot be reached" in (await house.answered(house.say(f"why {task}")))["wire"]["text"]
+    away.rename(house.origin)
+    await house.status(task, "COMPLETED")
+    assert house.query("SELECT failures FROM task") == [(0,)]

@@ -59,7 +59,7 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("transport", "event_id", name=op.f("uq_inbox_transport")),
+        sa.UniqueConstraint("transport", "event_id", name=op.f("uq_inbox_transport_event_id")),
     )
     op.create_index(
         "inbox_new",
@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("transport", "key", name=op.f("uq_outbox_transport")),
+        sa.UniqueConstraint("transport", "key", name=op.f("uq_outbox_transport_key")),
     )
     op.create_index(
         "outbox_done",
@@ -151,8 +151,8 @@ def upgrade() -> None:
         sa.Column("content", sa.JSON(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
-        sa.UniqueConstraint("transport", "id", name=op.f("uq_transcript_transport")),
-        sa.UniqueConstraint("transport", "key", name=op.f("uq_transcript_transport")),
+        sa.UniqueConstraint("transport", "id", name=op.f("uq_transcript_transport_id")),
+        sa.UniqueConstraint("transport", "key", name=op.f("uq_transcript_transport_key")),
         sqlite_autoincrement=True,
     )
     op.create_index("transcript_thread", "transcript", ["transport", "channel", "root", "seq"], unique=False)
@@ -215,7 +215,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["outbox_id"], ["outbox.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("transport", "key", name=op.f("uq_wire_transport")),
+        sa.UniqueConstraint("transport", "key", name=op.f("uq_wire_transport_key")),
     )
     op.create_index(op.f("ix_wire_outbox_id"), "wire", ["outbox_id"], unique=False)
     op.create_index(
@@ -382,7 +382,7 @@ def upgrade() -> None:
         sa.Column("result", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("task_id", "epoch", name=op.f("uq_run_task_id")),
+        sa.UniqueConstraint("task_id", "epoch", name=op.f("uq_run_task_id_epoch")),
     )
     op.create_index(
         "run_live",
@@ -422,8 +422,10 @@ def upgrade() -> None:
         sa.Column("root", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("task_id", "transport", "channel", name=op.f("uq_thread_task_id")),
-        sqlite_autoincrement=True,  # keys and lanes are made of the id: it is never given again
+        sa.UniqueConstraint(
+            "task_id", "transport", "channel", name=op.f("uq_thread_task_id_transport_channel")
+        ),
+        sqlite_autoincrement=True,
     )
     op.create_index("thread_root", "thread", ["transport", "channel", "root"], unique=False)
     op.create_table(
@@ -440,6 +442,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id"),
         sa.UniqueConstraint("path", name=op.f("uq_workspace_path")),
-        sa.UniqueConstraint("repo_id", "branch", name=op.f("uq_workspace_repo_id")),
+        sa.UniqueConstraint("repo_id", "branch", name=op.f("uq_workspace_repo_id_branch")),
         sa.UniqueConstraint("task_id", name=op.f("uq_workspace_task_id")),
     )
