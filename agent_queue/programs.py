@@ -13,6 +13,9 @@ from bots.terminal.protocol import Line
 from bots.terminal.settings import TerminalSettings
 from orchestrator.errors import UserError
 
+_BACK = 30
+"""Messages of earlier that the plain chat begins with."""
+
 
 def socket_of(config: Path | None) -> Path:
     """The chat socket of the daemon that uses *config*."""
@@ -26,7 +29,8 @@ def socket_of(config: Path | None) -> Path:
 def chat(socket: Path, *, plain: bool) -> int:
     """Open the chat; returns the exit code."""
     if plain:
-        return asyncio.run(chat_plain(ChatClient(socket), sys.stdin, sys.stdout))
+        back = _BACK if sys.stdin.isatty() else 0  # a script wants the answers to what it says
+        return asyncio.run(chat_plain(ChatClient(socket, back=back), sys.stdin, sys.stdout))
     try:
         from bots.terminal.app import run_chat
     except ModuleNotFoundError as missing:

@@ -59,7 +59,8 @@ class Context:
         if self.person.role < role:
             raise Forbidden(
                 f"{self.person.id} may not {what}: it needs the role {role.name.lower()}, "
-                f"yours is {self.person.role.name.lower()}; an admin can change that"
+                f"yours is {self.person.role.name.lower()}; an admin can change that "
+                f"(`person edit {self.person.id} role:…`)"
             )
 
 

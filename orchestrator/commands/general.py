@@ -145,6 +145,56 @@ async def pair(ctx: Context, args: Pair) -> Answer:
     return Post(text=f"🤝 {row['name']} on {row['transport']} is {args.person} now{role}.")
 
 
+@here.command("person list", role=Role.ADMIN, summary="Show who may do what.", example="person list")
+async def list_people(ctx: Context, args: Nothing) -> Answer:
+    """Everybody, with role and accounts."""
+    lines, items = [], []
+    for row in await people.everybody(ctx.tx):
+        role = Role(row["role"]).name.lower()
+        lines.append(f"**{row['id']}** {role}, by {row['source']} — {row['accounts'] or 'no account'}")
+        items.append(
+            {"id": row["id"], "role": role, "source": row["source"], "accounts": row["accounts"] or ""}
+        )
+    return Listing("People", lines, items, len(items)).post()
+
+
+class PersonRole(Arguments):
+    """A person and what they may do."""
+
+    person: Annotated[str, Positional("the person's name")]
+    role: Annotated[Literal["viewer", "operator", "admin"], Option("what the person may do from now on")]
+
+
+@here.command(
+    "person edit",
+    role=Role.ADMIN,
+    summary="Change what a paired person may do.",
+    example="person edit alice role:operator",
+)
+async def edit_person(ctx: Context, args: PersonRole) -> Answer:
+    """People of the configuration are changed there."""
+    await people.set_role(ctx.tx, args.person, Role[args.role.upper()])
+    return Post(text=f"🤝 {args.person} has the role {args.role} now.")
+
+
+class OnePerson(Arguments):
+    """A person."""
+
+    person: Annotated[str, Positional("the person's name")]
+
+
+@here.command(
+    "person remove",
+    role=Role.ADMIN,
+    summary="Take every right from a paired person.",
+    example="person remove alice",
+)
+async def remove_person(ctx: Context, args: OnePerson) -> Answer:
+    """A new pairing code lets them in again."""
+    await people.remove(ctx.tx, args.person)
+    return Post(text=f"🚪 {args.person} is not known any more.")
+
+
 class Audit(Arguments):
     """How much of the audit trail is shown."""
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import Conflict, NotFound
 from orchestrator.projects import Person, Role
 from orchestrator.store.database import Row, Tx, upsert
 from orchestrator.store.schema import account, audit, pairing, person
@@ -18,14 +18,49 @@ async def sync(tx: Tx, people: Mapping[str, tuple[Role, Collection[tuple[str, st
     for name, (role, accounts) in people.items():
         row = {"id": name, "role": int(role), "source": CONFIGURED}
         await tx.execute(upsert(person, row, {"role": int(role), "source": CONFIGURED}))
-        await tx.execute(account.delete().where(account.c.person_id == name))
+        configured = (account.c.person_id == name, account.c.source == CONFIGURED)
+        await tx.execute(account.delete().where(*configured))  # those that were paired stay
         for transport, name_there in accounts:
-            await _link(tx, transport, name_there, name)
+            await _link(tx, transport, name_there, name, CONFIGURED)
 
 
-async def _link(tx: Tx, transport: str, name_there: str, person_id: str) -> None:
-    row = {"transport": transport, "account": name_there, "person_id": person_id}
-    await tx.execute(upsert(account, row, {"person_id": person_id}))
+async def _link(tx: Tx, transport: str, name_there: str, person_id: str, source: str) -> None:
+    row = {"transport": transport, "account": name_there, "person_id": person_id, "source": source}
+    await tx.execute(upsert(account, row, {"person_id": person_id, "source": source}))
+
+
+async def everybody(tx: Tx) -> list[Row]:
+    """All people, each with its accounts as `transport:account`, by name."""
+    accounts = sa.func.group_concat(account.c.transport + ":" + account.c.account, ", ").label("accounts")
+    return list(
+        await tx.all(
+            sa.select(person, accounts)
+            .join(account, account.c.person_id == person.c.id, isouter=True)
+            .group_by(person.c.id)
+            .order_by(person.c.id)
+        )
+    )
+
+
+async def set_role(tx: Tx, person_id: str, role: Role) -> None:
+    """Give a paired person another role; refused for one of the configuration."""
+    await _paired(tx, person_id)
+    await tx.execute(person.update().where(person.c.id == person_id).values(role=int(role)))
+
+
+async def remove(tx: Tx, person_id: str) -> None:
+    """Take every right from a paired person; refused for one of the configuration."""
+    await _paired(tx, person_id)
+    await tx.execute(account.delete().where(account.c.person_id == person_id))
+    await tx.execute(person.delete().where(person.c.id == person_id))
+
+
+async def _paired(tx: Tx, person_id: str) -> None:
+    row = await tx.first(sa.select(person.c.source).where(person.c.id == person_id))
+    if row is None:
+        raise NotFound(f"there is no person {person_id!r}; `person list` shows them")
+    if row["source"] == CONFIGURED:
+        raise Conflict(f"{person_id} stands in the configuration; change that, and `restart`")
 
 
 async def of_account(tx: Tx, transport: str, name_there: str) -> Person | None:
@@ -60,7 +95,7 @@ async def pair(tx: Tx, code: str, person_id: str, role: Role, now: float) -> Row
     await tx.execute(pairing.delete().where(pairing.c.code == row["code"]))
     if await tx.first(sa.select(person.c.id).where(person.c.id == person_id)) is None:
         await tx.execute(person.insert().values(id=person_id, role=int(role), source=PAIRED))
-    await _link(tx, row["transport"], row["account"], person_id)
+    await _link(tx, row["transport"], row["account"], person_id, PAIRED)
     return row
 
 

@@ -110,7 +110,8 @@ async def add_repo(tx: Tx, new: Repo) -> None:
     """Store a repository that is still to be prepared, or raise Conflict where its name is taken."""
     row = await tx.first(sa.select(repo).where(repo.c.id == new.id))
     if row is not None and row["state"] != RepoState.FAILED:
-        raise Conflict(f"there is a repository {new.id!r} already ({row['kind']} {row['source']})")
+        made = f"{row['kind']} {row['source']}".strip()
+        raise Conflict(f"there is a repository {new.id!r} already ({made})")
     values = asdict(new)
     await tx.execute(upsert(repo, values, {k: v for k, v in values.items() if k != "id"}))
     tx.signals.add(Signal.WORK)

@@ -315,6 +315,7 @@ account = sa.Table(
     sa.Column("transport", Text, primary_key=True),
     sa.Column("account", Text, primary_key=True),
     sa.Column("person_id", Text, sa.ForeignKey("person.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("source", Text, nullable=False),
 )
 
 pairing = sa.Table(

@@ -275,3 +275,22 @@ async def test_completion_knows_ids(chat: Chat) -> None:
     assert f"task show {added}" in await complete("task show ")
     assert "task add api" in await complete("task add a")
     assert "project list" in await complete("project l")
+
+
+async def test_people_are_shown_changed_and_shown_the_door(chat: Chat) -> None:
+    code = (await chat.say("task list", "bob"))["data"]["pairing_code"]
+    await chat.say(f"pair {code} bob")
+    phone = (await chat.say("task list", "ann-phone"))["data"]["pairing_code"]
+    await chat.say(f"pair {phone} ann")
+    assert "person edit bob" in (await chat.say("pause", "bob"))["text"]
+    assert (await chat.say("person edit bob role:operator"))["verdict"] == "ok"
+    assert (await chat.say("pause", "bob"))["verdict"] == "ok"
+    shown = {item["id"]: item for item in (await chat.say("person list"))["data"]["items"]}
+    assert shown["bob"] == {"id": "bob", "role": "operator", "source": "pairing", "accounts": "chat:bob"}
+    assert set(shown["ann"]["accounts"].split(", ")) == {"chat:ann", "chat:ann-phone"}
+    for line in ("person edit ann role:viewer", "person remove ann", "person remove nobody"):
+        assert (await chat.say(line))["verdict"] == "refused", line
+    await chat.orchestrator.initialize()  # a restart
+    assert (await chat.say("person list", "ann-phone"))["verdict"] == "ok", "what was paired stays"
+    await chat.say("person remove bob")
+    assert (await chat.say("status", "bob"))["verdict"] == "refused"
