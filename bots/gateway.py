@@ -238,6 +238,7 @@ class Gateway:
         ctx = self._context(tx, event, person, line, implied)
         ctx.require(command.role, f"`{command.path}`")
         if command.confirm and not invocation.confirmed:
+            await self._named(tx, invocation)
             return self._confirmation(command, invocation)
         answer: Answer = await command.handler(ctx, invocation.arguments)
         if command.role > Role.VIEWER:
@@ -289,6 +290,14 @@ class Gateway:
         who = person.id if person else f"{event.place.transport}:{event.account}"
         what = event.text or f"button {event.action}"
         await people.record(tx, self._now(), who, what, verdict, detail)
+
+    async def _named(self, tx: Tx, invocation: Invocation) -> None:
+        """Refuse to ask about what does not exist."""
+        named = invocation.arguments
+        if hasattr(named, "task"):
+            await tasks.get(tx, named.task)
+        elif hasattr(named, "project"):
+            await projects.get(tx, named.project)
 
     def _confirmation(self, command: Command, invocation: Invocation) -> Post:
         """Ask before something that cannot be taken back."""

@@ -145,7 +145,11 @@ def fit(post: Post, caps: Capabilities, *, fenced: bool = True) -> list[Post]:
     with the whole attached. *fenced* puts program output into code fences, where the platform has no other way.
     """
     verbatim = post.verbatim and fenced
-    texts = _texts(post.text, caps.text_max, verbatim)
+    texts = (
+        _plain_split(post.text, caps.text_max)
+        if post.verbatim and not fenced
+        else _texts(post.text, caps.text_max, verbatim)
+    )
     files = post.files
     if len(texts) > caps.parts_max:
         name = "output.txt" if post.verbatim else "output.md"

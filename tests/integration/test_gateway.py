@@ -277,6 +277,13 @@ async def test_completion_knows_ids(chat: Chat) -> None:
     assert "project list" in await complete("project l")
 
 
+async def test_what_does_not_exist_is_refused_before_anybody_is_asked_for_confirmation(chat: Chat) -> None:
+    for line in ("task delete no-such-task", "project delete nowhere"):
+        answer = await chat.say(line)
+        assert "Sure?" not in answer["text"]
+        assert "there is no" in answer["text"]
+
+
 async def test_people_are_shown_changed_and_shown_the_door(chat: Chat) -> None:
     code = (await chat.say("task list", "bob"))["data"]["pairing_code"]
     await chat.say(f"pair {code} bob")

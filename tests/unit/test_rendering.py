@@ -148,3 +148,10 @@ def test_where_there_are_no_buttons_the_line_is_typed() -> None:
     actions = [Action(label="Approve", line="task approve x"), Action(label="Diff", line="task diff x")]
     assert typed(actions).splitlines()[0] == "1 Approve — `aq task approve x`"
     assert {status_emoji(tone) for tone in Tone} == {"🔹", "✅", "⚠️", "❌"}
+
+
+def test_program_output_on_a_platform_without_fences_is_cut_and_nothing_is_added() -> None:
+    text = "```\n" + "x" * 50 + "\n" + "line\n" * 200
+    parts = fit(Post(text=text, verbatim=True), caps(400, parts_max=10), fenced=False)
+    assert len(parts) > 1
+    assert "".join(part.text for part in parts) == text
