@@ -101,7 +101,7 @@ async def add(ctx: Context, args: Add) -> Answer:
     if needs:
         words += f"\nIt waits for {', '.join(needs)}."
     else:  # at once, and not when a cycle comes to it
-        task = await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.DEPS_MET)
+        task = await tasks.transition(ctx.tx, task, TaskEvent.DEPS_MET, ctx.now)
     return Post(text=words, data=task_data(task))
 
 
