@@ -165,7 +165,7 @@ class Session:
             except sqlite3.OperationalError:
                 return []
 
-    async def until(self, condition: Any, seconds: float = 60.0) -> Any:
+    async def until(self, condition: Any, seconds: float = 120.0) -> Any:
         """Wait until *condition* is true of the session, or raise TimeoutError with the log's end."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

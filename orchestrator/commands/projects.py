@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
 from orchestrator.commands.context import Answer, Context, Listing, code
 from orchestrator.commands.registry import Registry
-from orchestrator.errors import UserError
+from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, flat, mark
 from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
 from orchestrator.store import projects, runs, tasks
@@ -165,6 +165,9 @@ async def edit(ctx: Context, args: Edit) -> Answer:
     given = await _fields(ctx.tx, args)
     if not given:
         raise UserError("name what to change, for example `project edit api max-agents:4`")
+    project = await projects.get(ctx.tx, args.project)
+    if given.get("repo_id", project.repo_id) != project.repo_id:
+        await tasks.leave_repository(ctx.tx, args.project)
     changed = await projects.edit(ctx.tx, args.project, **given)
     said = sorted(one.name for one in Settable.declared if getattr(args, one.attribute) is not None)
     return Post(text=f"✏️ Project **{args.project}**: {', '.join(said)} changed.", data=_data(changed))
@@ -225,6 +228,9 @@ async def bind(ctx: Context, args: Bind) -> Answer:
 )
 async def delete(ctx: Context, args: Named) -> Answer:
     """Remove a project in which nothing runs."""
+    merging = [task.id for task in await tasks.approved(ctx.tx) if task.project_id == args.project]
+    if merging:
+        raise Conflict(f"{', '.join(merging)} is approved and being merged; try again in a moment")
     left = await projects.open_work(ctx.tx, args.project)
     outside = await tasks.dependents_outside(ctx.tx, args.project)
     await projects.delete(ctx.tx, args.project)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.store.database import Row, Signal, Tx
 from orchestrator.store.schema import dependency, project, task, task_event, workspace
-from orchestrator.tasks import OPEN, Priority, Task, TaskEvent, TaskStatus
+from orchestrator.tasks import OPEN, RUNNING, Priority, Task, TaskEvent, TaskStatus
 
 _COLUMNS = [c for c in task.c if c.name != "unmet"]
 _OPEN = tuple(sorted(OPEN))
@@ -263,6 +263,25 @@ async def approved(tx: Tx) -> list[Task]:
         sa.select(*_COLUMNS).where(sa.text("status = 'AWAITING_APPROVAL' AND approved_by <> ''"))
     )
     return [_task(row) for row in rows]
+
+
+async def leave_repository(tx: Tx, project_id: str) -> None:
+    """Have a project's unfinished tasks begin anew elsewhere; Conflict while one has work in the old place."""
+    busy = await tx.column(
+        sa.select(task.c.id).where(
+            task.c.project_id == project_id,
+            task.c.status.in_([*RUNNING, TaskStatus.AWAITING_APPROVAL]) | _holds_workspace(task.c.id),
+        )
+    )
+    if busy:
+        raise Conflict(
+            f"the work of {', '.join(busy)} is in the project's present repository; finish or stop it"
+        )
+    await tx.execute(
+        task.update()
+        .where(task.c.project_id == project_id, task.c.status.in_(OPEN))
+        .values(branch="", base_commit="")
+    )
 
 
 async def stuck(tx: Tx, before: float, limit: int = 50) -> list[Task]:

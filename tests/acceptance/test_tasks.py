@@ -42,7 +42,7 @@ class House(Session):
         answer = await self.answered(self.say(f"task add p {title} {options}\n{code}".rstrip()))
         return str(answer["wire"]["data"]["id"])
 
-    async def status(self, task_id: str, wanted: str, seconds: float = 60.0) -> None:
+    async def status(self, task_id: str, wanted: str, seconds: float = 120.0) -> None:
         await self.until(
             lambda s: s.query(f"SELECT 1 FROM task WHERE id = '{task_id}' AND status = '{wanted}'"), seconds
         )

@@ -301,3 +301,34 @@ async def test_people_are_shown_changed_and_shown_the_door(chat: Chat) -> None:
     assert (await chat.say("person list", "ann-phone"))["verdict"] == "ok", "what was paired stays"
     await chat.say("person remove bob")
     assert (await chat.say("status", "bob"))["verdict"] == "refused"
+
+
+async def test_a_project_leaves_its_repository_only_when_no_work_is_left_there(chat: Chat) -> None:
+    task = await chat.with_running_task()
+    await chat.say("repo add other init")
+    refused = await chat.say("project edit api repo:other")
+    assert refused["verdict"] == "refused"
+    assert task in refused["text"]
+    waiting = (await chat.say("task add api later"))["data"]["id"]
+    async with chat.db.transaction() as tx:
+        await tasks.update(tx, waiting, branch="old/branch", base_commit="abc")
+        [run] = await runs.live(tx, task)
+    await chat.say(f"task stop {task}")
+    async with chat.db.transaction() as tx:
+        await runs.release(tx, run.id)
+    assert (await chat.say("project edit api repo:other"))["verdict"] == "ok"
+    [row] = await chat.rows(sa.select(schema.task).where(schema.task.c.id == waiting))
+    assert (row["branch"], row["base_commit"]) == ("", "")
+
+
+async def test_a_project_is_not_deleted_while_approved_work_of_it_is_merged(chat: Chat) -> None:
+    task = await chat.with_running_task()
+    async with chat.db.transaction() as tx:
+        [run] = await runs.live(tx, task)
+        await runs.end(tx, run.id, 1.0, "done")
+        await runs.release(tx, run.id)
+        values = {"status": "AWAITING_APPROVAL", "approved_by": "ann"}
+        await tx.execute(schema.task.update().where(schema.task.c.id == task).values(**values))
+    refused = await chat.say("project delete api confirm:yes")
+    assert refused["verdict"] == "refused"
+    assert "being merged" in refused["text"]
