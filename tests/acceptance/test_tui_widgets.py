@@ -19,7 +19,7 @@ from bots.terminal.messages import ActionButton, Chip, MessageView
 from bots.terminal.pane import Pane
 from bots.terminal.screens import FileLines, FileScreen, HelpScreen
 from orchestrator.transport import Action, Card, File, InboundKind, Post, Target, Tone
-from tests.contract.test_terminal import House, echo, open_house
+from tests.contract.terminal_house import House, echo, open_house
 
 DIFF = """\
 diff --git a/login.py b/login.py

@@ -1,31 +1,22 @@
 """The terminal frontend on a real socket and a real store: what its clients may rely on."""
 
 import asyncio
-import contextlib
-import io
-import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from bots.terminal import plain
-from bots.terminal.answers import body
 from bots.terminal.client import ChatClient, NoDaemon, NotAllowed, new_id
 from bots.terminal.connection import last_words
-from bots.terminal.frontend import TerminalFrontend, create
+from bots.terminal.frontend import create
 from bots.terminal.listening import peer_uid
-from bots.terminal.protocol import Line
 from bots.terminal.settings import TerminalSettings
 from orchestrator.errors import UserError
 from orchestrator.store.database import Database
-from orchestrator.store.migrate import migrate
 from orchestrator.transport import (
     Action,
     Card,
@@ -38,152 +29,7 @@ from orchestrator.transport import (
     Unknown,
     Verdict,
 )
-
-Answering = Callable[["House", Inbound], Any]
-
-
-class House:
-    """A daemon's chat: store, frontend, and an intake that remembers what it was handed."""
-
-    def __init__(self, path: Path, users: Sequence[str] = ("alice",)) -> None:
-        self.dir = path
-        self.database = Database(path / "state.db")
-        self._users = iter((*users, *[users[-1]] * 50))
-        self.frontend = self.fresh()
-        self.events: dict[str, Inbound] = {}
-        self.answer: Answering | None = None
-        self.before_ack: Callable[[], Any] | None = None
-
-    def fresh(self) -> TerminalFrontend:
-        """Another frontend on the same store, as after a restart of the daemon."""
-        return TerminalFrontend(
-            TerminalSettings(),
-            self.database,
-            self.dir,
-            redact=lambda text: text.replace("hunter2", "•••"),
-            user_of=lambda _: next(self._users),
-        )
-
-    @property
-    def socket(self) -> Path:
-        return self.frontend.socket
-
-    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
-        assert watermark is None
-        new = event.event_id not in self.events
-        self.events[event.event_id] = event
-        if self.before_ack is not None:
-            await self.before_ack()
-        if new and self.answer is not None:
-            await self.answer(self, event)
-        return new
-
-    async def watermark(self, transport: str, scope: str) -> str | None:
-        return None
-
-    async def complete(self, event: Inbound) -> Sequence[str]:
-        return [f"{event.text[: event.text.rfind(' ') + 1]}{word}" for word in ("add", "approve")]
-
-    async def post(self, text: str, channel: str = "main", root: str | None = None, **post: Any) -> str:
-        """Say something as the relay would."""
-        message = ""
-        for wire in self.frontend.render(Post(text=text, **post)):
-            message = await self.frontend.post(Target(channel=channel, root=root), wire, new_id())
-        return message
-
-
-async def echo(house: House, event: Inbound) -> None:
-    """Answer every event where it was said."""
-    verdict = Verdict.REFUSED if "bad" in event.text else Verdict.OK
-    text = f"you said {event.text}" if event.text else f"you pressed {event.action}"
-    await house.post(
-        text,
-        event.place.channel,
-        event.root,
-        reply_to=event.event_id,
-        verdict=verdict,
-        data={"said": event.text},
-    )
-
-
-_EMPTY: list[bytes] = []
-
-
-async def empty_store(path: Path) -> None:
-    """Migrate the first one; the others are copies of it, as migrating takes long."""
-    if _EMPTY:
-        path.write_bytes(_EMPTY[0])
-    else:
-        await migrate(path)
-        _EMPTY.append(path.read_bytes())
-
-
-@asynccontextmanager
-async def open_house(path: Path, users: Sequence[str] = ("alice",)) -> AsyncIterator[House]:
-    await empty_store(path / "state.db")
-    house = House(path, users)
-    try:
-        await house.frontend.start(house)
-        yield house
-    finally:
-        await house.frontend.close()
-        await house.database.close()
-
-
-@pytest_asyncio.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def client(house: House) -> AsyncIterator[ChatClient]:
-    async with ChatClient(house.socket) as connected:
-        yield connected
-
-
-async def take(client: ChatClient, count: int) -> list[Line]:
-    """The next *count* lines."""
-    taken: list[Line] = []
-    async with asyncio.timeout(30):
-        async for line in client.lines():
-            taken.append(line)
-            if len(taken) == count:
-                return taken
-    raise AssertionError(f"only {len(taken)} of {count} lines came")
-
-
-def texts(lines: Sequence[Line]) -> list[str]:
-    return [line.content["text"] for line in lines]
-
-
-async def raw(house: House, *requests: Any) -> AsyncExitStack:
-    """Write requests of our own making; the stack's `reply()` reads the next reply."""
-    reader, writer = await asyncio.open_unix_connection(str(house.socket))
-    for request in requests:
-        writer.write(request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n")
-    stack = AsyncExitStack()
-    stack.callback(writer.close)
-
-    async def reply() -> dict[str, Any] | None:
-        line = await asyncio.wait_for(reader.readline(), 10)
-        return json.loads(line) if line else None
-
-    stack.reply = reply  # type: ignore[attr-defined]
-    stack.writer = writer  # type: ignore[attr-defined]
-    return stack
-
-
-async def rest(talk: Any) -> list[dict[str, Any]]:
-    """What comes until the end of the connection; some may be lost where the server had more to read."""
-    replies = []
-    with contextlib.suppress(ConnectionError):
-        while (reply := await talk.reply()) is not None:
-            replies.append(reply)
-    return replies
-
-
-# -- what the orchestrator may rely on
+from tests.contract.terminal_house import House, echo, open_house, raw, rest, take, texts
 
 
 async def test_a_send_repeated_with_its_key_is_one_message(house: House) -> None:
@@ -444,144 +290,6 @@ async def test_an_answer_that_came_during_the_gap_is_not_missed(house: House) ->
 
 
 # -- plain mode and `do`
-
-
-async def test_do_answers_by_text_and_exit_code(house: House) -> None:
-    house.answer = echo
-    out = io.StringIO()
-    assert await plain.do(ChatClient(house.socket), "status", False, out) == 0
-    assert await plain.do(ChatClient(house.socket), "bad", False, out) == 2
-    assert out.getvalue() == "you said status\nyou said bad\n"
-    assert {event.place.channel for event in house.events.values()} == {"~alice"}
-
-
-async def test_do_answers_in_json_for_machines(house: House) -> None:
-    house.answer = echo
-    out = io.StringIO()
-    assert await plain.do(ChatClient(house.socket), "bad line", True, out) == 2
-    assert json.loads(out.getvalue()) == {
-        "verdict": "refused",
-        "text": "you said bad line",
-        "data": {"said": "bad line"},
-    }
-
-
-async def test_do_tells_failures_apart(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def fail(house: House, event: Inbound) -> None:
-        await house.post("broken", event.place.channel, reply_to=event.event_id, verdict=Verdict.FAILED)
-
-    house.answer = fail
-    assert await plain.do(ChatClient(house.socket), "status", False, io.StringIO()) == 1
-    assert await plain.do(ChatClient(house.socket), "  ", False, io.StringIO()) == 2
-    nowhere = tmp_path / "none.sock"
-    assert await plain.do(ChatClient(nowhere), "status", False, io.StringIO()) == 3
-    assert f"no daemon listens on {nowhere}: start it with `agent-queue`" in capsys.readouterr().err
-    out = io.StringIO()
-    assert await plain.do(ChatClient(nowhere), "status", True, out) == 3
-    assert json.loads(out.getvalue())["verdict"] == "failed"
-
-
-async def test_do_prints_attached_files_and_nothing_that_a_terminal_obeys(house: House) -> None:
-    async def answer(house: House, event: Inbound) -> None:
-        files = (File(name="x.diff", content="+a\x1b]0;owned\x07b\n-c\n"),)
-        text = "\x1b[2Jhello\u202e \x07world\x9b31m"
-        await house.post(text, event.place.channel, reply_to=event.event_id, verdict=Verdict.OK, files=files)
-
-    house.answer = answer
-    out = io.StringIO()
-    assert await plain.do(ChatClient(house.socket), "task diff x", False, out) == 0
-    assert out.getvalue() == "hello world31m\n+ab\n-c\n"
-
-
-async def test_of_a_progress_line_only_its_last_state_is_shown() -> None:
-    bar = {"text": "1%\r50%\r100%\ndone\r\n", "verbatim": True}
-    assert list(body(bar)) == ["100%", "done"]
-    assert list(body({"text": "a\rb"})) == ["a\rb"]
-
-
-async def said(*lines: str) -> AsyncIterator[str]:
-    for line in lines:
-        yield line
-
-
-async def test_plain_mode_waits_for_its_answers_and_leaves(house: House) -> None:
-    async def later(house: House, event: Inbound) -> None:
-        tasks.append(asyncio.create_task(echo(house, event)))
-
-    tasks: list[asyncio.Task[None]] = []
-    house.answer = later
-    out = io.StringIO()
-    code = await plain.chat_plain(ChatClient(house.socket), said("status\n", "", "task list\n"), out)
-    assert code == 0
-    lines = out.getvalue().splitlines()
-    assert [one for one in lines if "alice" in one] == ["#main alice: status", "#main alice: task list"]
-    assert [one for one in lines if "agent-queue" in one] == [
-        "#main agent-queue: you said status",
-        "#main agent-queue: you said task list",
-    ]
-
-
-async def test_plain_mode_shows_threads_and_speaks_in_them(house: House) -> None:
-    root = await house.frontend.open_thread("main", {"text": "⏳ fix it"}, "r", "swift-falcon: fix it")
-    await house.post("ran 3 tests\nall good", root=root)
-    house.answer = echo
-
-    async def typed() -> AsyncIterator[str]:
-        yield "/join api\n"
-        yield "hello\n"
-        while "all good" not in out.getvalue():  # noqa: ASYNC110 - a stream has no event
-            await asyncio.sleep(0)
-        yield "/thread no-such\n"
-        yield "/thread swift-falcon\n"
-        yield "use tabs\n"
-        yield "/quit\n"
-        yield "never said\n"
-
-    out = io.StringIO()
-    assert await plain.chat_plain(ChatClient(house.socket), typed(), out) == 0
-    lines = out.getvalue().splitlines()
-    assert "  swift-falcon│ ran 3 tests" in lines
-    assert "  swift-falcon│ all good" in lines
-    assert "  swift-falcon│ alice: use tabs" in lines
-    assert "! no thread of 'no-such' was seen here; there are swift-falcon" in lines
-    assert [(e.place.channel, e.root, e.text) for e in house.events.values()] == [
-        ("api", None, "hello"),
-        ("main", root, "use tabs"),
-    ]
-
-
-async def test_plain_mode_shows_an_edit_only_where_it_says_something_new(house: House) -> None:
-    said_first = await house.post("⏳ fix it")
-    for text in ("⏳ fix it", "✅ fix it"):
-        await house.frontend.edit(Target(channel="main"), said_first, {"text": text}, f"edit {text}")
-    house.answer = echo
-    out = io.StringIO()
-    assert await plain.chat_plain(ChatClient(house.socket), said("hello\n"), out) == 0
-    shown = [one for one in out.getvalue().splitlines() if "fix it" in one]
-    assert shown == ["#main agent-queue: ⏳ fix it", "#main agent-queue: ✅ fix it"]
-
-
-async def test_plain_mode_tells_when_an_answer_does_not_come(
-    house: House, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = await plain.chat_plain(ChatClient(house.socket), said("x"), io.StringIO(), patience=0.01)
-    assert code == 1
-    assert "1 line was not answered" in capsys.readouterr().err
-
-
-async def test_plain_mode_reads_a_pipe(house: House) -> None:
-    house.answer = echo
-    read, write = os.pipe()
-    os.write(write, b"status\nbroken \xff bytes\r\nlast")
-    os.close(write)
-    with os.fdopen(read) as stdin:
-        assert await plain.chat_plain(ChatClient(house.socket), stdin, io.StringIO()) == 0
-    assert [event.text for event in house.events.values()] == ["status", "broken \ufffd bytes", "last"]
-
-
-# -- the socket
 
 
 async def test_the_socket_is_its_owners_unless_opened(house: House, tmp_path: Path) -> None:
