@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bots.scripted import shown
+from orchestrator.delivery import relay
 from orchestrator.delivery.budget import Budget
 from orchestrator.store import outbox, people, schema
 from orchestrator.store.database import Database
@@ -25,11 +26,17 @@ POINTS = ("before the send", "after the effect", "after the answer")
 Make = Callable[..., World]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def little_patience() -> Iterator[None]:
+    """Pauses that do not grow to a minute: a plan of faults may hit one message many times in a row."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relay, "_BACKOFF_MAX", 0.5)
+        yield
+
+
 @pytest.fixture
 async def make(database: Database, tmp_path: Path) -> AsyncIterator[Make]:
     made: list[World] = []
-    async with database.transaction():
-        pass  # the file's first connection alone: it changes the journal's mode
 
     def one(**options: Any) -> World:
         made.append(World(database, tmp_path, **options))
