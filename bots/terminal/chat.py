@@ -50,6 +50,8 @@ class ChatApp(App[None]):
         Binding("escape", "back", "Close", key_display="Esc"),
         Binding("ctrl+n", "channel(1)", "Channel", priority=True),
         Binding("ctrl+q", "quit", "Leave", priority=True),
+        # By us and not by the input line, so that a quick Enter behind it finds the button and not the line.
+        Binding("tab", "to_buttons", show=False, priority=True),
         Binding("ctrl+p", "channel(-1)", "Previous channel", show=False, priority=True),
         Binding("pageup", "scroll(-1)", "Up", show=False, priority=True),
         Binding("pagedown", "scroll(1)", "Down", show=False, priority=True),
@@ -156,6 +158,8 @@ class ChatApp(App[None]):
             return self._thread is not None
         if action == "channel":
             return len(self._talk.unread) > 1
+        if action == "to_buttons":
+            return self.focused is self._composer and self._composer.idle
         return True
 
     def _number_buttons(self) -> None:
@@ -361,10 +365,12 @@ class ChatApp(App[None]):
         else:
             self.exit()
 
-    def on_composer_left(self) -> None:
+    def action_to_buttons(self) -> None:
         """Go on to the newest buttons, or to whatever there is."""
         if self._numbered:
-            self._numbered[0].focus()
+            self.screen.set_focus(
+                self._numbered[0]
+            )  # now: `focus()` would wait until the next key is through
         else:
             self.screen.focus_next()
 

@@ -65,9 +65,6 @@ class Composer(TextArea):
             super().__init__()
             self.line = line
 
-    class Left(Event):
-        """The person goes on to what can be pressed."""
-
     def __init__(self, choices: Choices, history: History, text: str = "") -> None:
         super().__init__(
             text,
@@ -119,7 +116,7 @@ class Composer(TextArea):
         elif event.key == "enter":
             self._say()
         elif event.key == "tab":
-            self.post_message(self.Unfinished(self.text) if self.text.strip() else self.Left())
+            self.post_message(self.Unfinished(self.text))
         elif event.key == "ctrl+d" and not self.text:
             self.post_message(self.Said("/quit"))
         elif event.key == "escape" and self._choices.is_open:
@@ -133,6 +130,11 @@ class Composer(TextArea):
 
     async def _on_paste(self, event: Paste) -> None:
         event.text = harmless(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to complete or to choose."""
+        return not self.text.strip() and not self._choices.is_open
 
     def _say(self) -> None:
         text = self.text.strip("\n")

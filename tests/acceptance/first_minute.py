@@ -48,9 +48,9 @@ class Terminal:
         """What is on the screen."""
         return self.run("capture-pane", "-p")
 
-    def press(self, key: str) -> None:
-        """Press one key, by tmux's name of it."""
-        self.run("send-keys", key)
+    def press(self, keys: str) -> None:
+        """Press keys as fast as can be, by tmux's names of them."""
+        self.run("send-keys", *keys.split())
 
     def see(self, words: str) -> str:
         """Wait until *words* are on the screen; AssertionError with the screen where they do not come."""
