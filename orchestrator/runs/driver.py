@@ -122,11 +122,10 @@ class Driver:
         """The remote is away: try again later and later, however long that takes; it is no failure of the task."""
         async with self._tools.database.transaction() as tx:
             now = self._tools.clock()
-            task = await tasks.get(tx, self._run.task_id)
-            if task.status is not TaskStatus.ASSIGNED or not await runs.end(
-                tx, self._run.id, now, "put off", words
-            ):
+            if not await runs.end(tx, self._run.id, now, "put off", words):
                 return
+            await messages.close(tx, self._run.id)
+            task = await tasks.get(tx, self._run.task_id)
             delay = retry_delay(self._tools.settings, task.attempts - 1)
             reason = f"the remote cannot be reached; trying again in {duration(delay)}"
             life = self._tools.lifecycle

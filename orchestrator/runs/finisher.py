@@ -235,7 +235,7 @@ class Finisher:
             author_name=self._git.author_name,
             author_email=self._git.author_email,
         )
-        words = f"merged into {repo.base_branch} as {merged.commit[:10]}"
+        words = f"merged into {merged.into} as {merged.commit[:10]}"
         return f"{words} ({merged.note})" if merged.note else words
 
     async def _not_merged(self, tx: Tx, task: Task, fault: str) -> None:

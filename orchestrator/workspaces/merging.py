@@ -36,6 +36,8 @@ class Merged:
     """The base branch contains the work."""
 
     commit: str
+    into: str
+    """The branch that contains it: the base branch, or the one where it waits until a person takes it."""
     already: bool = False
     """It did before we were asked."""
     note: str = ""
@@ -100,7 +102,7 @@ async def merge(
 async def _merge_onto(base: repos.Base, work: _Work, path: Path) -> Merged:
     repo = work.repo
     if await refs.is_ancestor(repo.path, work.commit, base.tip):
-        return Merged(base.tip, already=True)
+        return _merged(base, repo, base.tip, already=True)
     async with _scratch(repo, path, base.tip) as folder:
         if base.apart:
             queue = repos.queue_branch(repo)
@@ -108,8 +110,18 @@ async def _merge_onto(base: repos.Base, work: _Work, path: Path) -> Merged:
         await (_rebase if work.strategy is MergeStrategy.REBASE else _merge)(folder, work)
         result = await git(folder, "rev-parse", "HEAD")
     if result == base.tip:
-        return Merged(result, already=True)
-    return Merged(result, note=await _publish(base, repo, result))
+        return _merged(base, repo, result, already=True)
+    await _publish(base, repo, result)
+    return _merged(base, repo, result)
+
+
+def _merged(base: repos.Base, repo: Repo, commit: str, *, already: bool = False) -> Merged:
+    """Say where the work is, and where a person has something left to do."""
+    if not base.holder or commit == base.branch:
+        return Merged(commit, repo.base_branch, already)
+    queue = repos.queue_branch(repo)
+    note = f"`git merge {queue}` takes it into {repo.base_branch}, which is checked out in {base.holder}"
+    return Merged(commit, queue, already, note)
 
 
 @asynccontextmanager
@@ -156,20 +168,14 @@ async def _or_conflict(folder: Path, work: _Work, name: str, *command: str) -> N
         raise MergeConflict(f"{name} conflicts with {work.repo.base_branch}", files) from None
 
 
-async def _publish(base: repos.Base, repo: Repo, result: str) -> str:
+async def _publish(base: repos.Base, repo: Repo, result: str) -> None:
     """Move the base branch, wherever it lives, from where we saw it to *result*; _Overtaken where it moved."""
     if base.remote:
         await _push(base, repo, result)
-        return ""
-    if not base.holder:
+    elif base.holder:
+        await _move(repo, f"refs/heads/{repos.queue_branch(repo)}", result, base.queue)
+    else:
         await _move(repo, f"refs/heads/{repo.base_branch}", result, base.branch)
-        return ""
-    queue = repos.queue_branch(repo)
-    await _move(repo, f"refs/heads/{queue}", result, base.queue)
-    return (
-        f"on branch {queue}, because {repo.base_branch} is checked out in {base.holder}: "
-        f"run `git merge {queue}` there"
-    )
 
 
 async def _push(base: repos.Base, repo: Repo, result: str) -> None:

@@ -381,9 +381,39 @@ async def test_a_remote_that_is_away_puts_a_task_off_and_is_no_failure_of_it(hou
     await house.build()
     away = house.origin.with_name("away.git")
     house.origin.rename(away)
-    task = await house.add("print('worked')", options="retries:0")
+    task = await house.add("print('worked', rest)", options="retries:0")
     await house.until(lambda s: s.query("SELECT 1 FROM run WHERE outcome = 'put off'"))
     assert "cannot be reached" in (await house.answered(house.say(f"why {task}")))["wire"]["text"]
     away.rename(house.origin)
     await house.status(task, "COMPLETED")
     assert house.query("SELECT failures FROM task") == [(0,)]
+
+
+async def test_in_a_linked_checkout_work_waits_on_a_branch_and_nothing_of_the_persons_is_touched(
+    house: House,
+) -> None:
+    mine = house.folder / "mine"
+    git(house.folder, "clone", "--quiet", str(house.origin), str(mine))
+    git(mine, "remote", "remove", "origin")
+    (mine / "part0" / "file0.txt").write_text("half done")
+    (mine / ".env").write_text("SECRET=1")
+    before = git(mine, "status", "--porcelain=v2", "--branch"), git(mine, "log", "--format=%H", "main")
+    argv = f"{sys.executable} {house.folder / 'agent.py'}"
+    (house.folder / "agent.py").write_text(AGENT)
+    for line in (
+        f"repo add r link {mine}",
+        f"agent add worker command -- {argv}",
+        "project add p repo:r approval:auto copy-files:.env",
+    ):
+        assert (await house.answered(house.say(line)))["wire"]["verdict"] == "ok", line
+    code = "pathlib.Path('new.txt').write_text(pathlib.Path('part0/file0.txt').read_text())\n"
+    task = await house.add("copy", code + "print('has', pathlib.Path('.env').read_text())")
+    await house.status(task, "COMPLETED")
+    await house.until(lambda s: "merged into agent-queue/main" in house.root(task)["wire"]["text"])
+    assert "`git merge agent-queue/main` takes it" in house.root(task)["wire"]["text"]
+    await house.until(lambda s: "has SECRET=1" in house.thread(task))
+    assert git(mine, "show", "agent-queue/main:new.txt").startswith("file 0"), "it began at what is committed"
+    assert ".env" not in git(mine, "ls-tree", "--name-only", "agent-queue/main")
+    after = git(mine, "status", "--porcelain=v2", "--branch"), git(mine, "log", "--format=%H", "main")
+    assert after == before
+    await house.nothing_left()

@@ -80,7 +80,7 @@ async def test_a_merge_is_one_commit_on_the_remotes_base_that_names_the_task(
     other = gitting.commit(mine, "others", b_txt="b")
     git(mine, "push", "--quiet")
     merged = await room.merge("t-1")
-    assert merged == Merged(tip(bare))
+    assert merged == Merged(tip(bare), "main")
     assert git(bare, "log", "-1", "--format=%P|%B|%an|%cn", "main") == (
         f"{other} {work}|Merge t-1: The t-1\n\nTask-Id: t-1\n|Bot|Bot"
     )
@@ -95,7 +95,7 @@ async def test_a_rebase_puts_the_works_commits_upon_the_remotes_base(remote: tup
     other = gitting.commit(mine, "others", b_txt="b")
     git(mine, "push", "--quiet")
     merged = await room.merge("t-1", REBASE)
-    assert merged == Merged(tip(bare))
+    assert merged == Merged(tip(bare), "main")
     assert git(bare, "log", "--format=%s", f"{other}..main").splitlines() == ["Do t-1", "Do t-1"]
     assert git(bare, "rev-list", "--merges", "main") == ""
     assert gitting.files(bare) == ["a.txt", "b.txt", "one.txt", "two.txt"]
@@ -109,12 +109,12 @@ async def test_what_the_base_has_already_is_not_merged_again(
     await room.work("t-1", one_txt="1")
     await room.merge("t-1", strategy)
     again = await room.merge("t-1", strategy)
-    assert again == Merged(tip(bare), already=True)
+    assert again == Merged(tip(bare), "main", already=True)
     await room.work("t-2", two_txt="2")
     git(mine, "pull", "--quiet", "--ff-only")
     by_hand = gitting.commit(mine, "by hand", two_txt="2")
     git(mine, "push", "--quiet")
-    assert await room.merge("t-2", strategy) == Merged(by_hand, already=True)
+    assert await room.merge("t-2", strategy) == Merged(by_hand, "main", already=True)
 
 
 @both
@@ -146,7 +146,7 @@ async def test_whoever_loses_the_race_for_the_base_merges_anew(
     await room.work("t-1", one_txt="1")
     hook(bare, "pre-receive", rival(bare, times=2))
     merged = await room.merge("t-1", strategy)
-    assert merged == Merged(tip(bare))
+    assert merged == Merged(tip(bare), "main")
     own = "Merge t-1: The t-1" if strategy is MERGE else "Do t-1"
     told = git(bare, "log", "--format=%s", "--first-parent", "main").splitlines()
     assert told == [own, "rival", "rival", "first"]
@@ -180,7 +180,7 @@ async def test_a_push_whose_answer_was_lost_counts_once(remote: tuple[Room, Path
     lossy.chmod(0o755)
     git(room.repo.path, "config", "remote.origin.receivepack", str(lossy))
     merged = await room.merge("t-1")
-    assert merged == Merged(tip(bare))
+    assert merged == Merged(tip(bare), "main")
     assert (bare / "lost").read_text() == "x\n"
     assert git(bare, "rev-list", "--count", "--merges", "main") == "1"
 
@@ -204,15 +204,15 @@ async def test_merged_work_waits_on_a_branch_while_a_person_has_the_base_checked
     before, queue = gitting.state(mine), "agent-queue/main"
     await room.work("t-1", one_txt="1")
     merged = await room.merge("t-1")
-    assert merged.note == (
-        f"on branch {queue}, because main is checked out in {mine}: run `git merge {queue}` there"
-    )
+    assert merged.into == queue, "it is not said to be where it is not yet"
+    assert merged.note == f"`git merge {queue}` takes it into main, which is checked out in {mine}"
     assert gitting.state(mine) == before
     assert tip(mine, queue) == merged.commit
     await room.work("t-2", two_txt="2")  # starts from what waits
     assert "one.txt" in gitting.files(mine, "t-2/x")
     assert (await room.merge("t-2")).note == merged.note
-    assert (await room.merge("t-2")).already
+    again = await room.merge("t-2")
+    assert (again.already, again.into, again.note) == (True, queue, merged.note)
     assert room.log(queue) == ["Merge t-2: The t-2", "Merge t-1: The t-1", "first"]
     git(mine, "merge", "--quiet", queue)
     await room.work("t-3", three_txt="3")
@@ -257,7 +257,7 @@ async def test_work_lands_on_the_base_itself_once_nobody_has_it_checked_out(
     git(mine, "checkout", "--quiet", "-b", "feature")
     await room.work("t-2", two_txt="2")
     merged = await room.merge("t-2", strategy)
-    assert merged == Merged(tip(mine))
+    assert merged == Merged(tip(mine), "main")
     assert gitting.files(mine) == ["a.txt", "one.txt", "two.txt"]
     assert git(mine, "status", "--porcelain") == ""
 
@@ -267,14 +267,14 @@ async def test_a_repository_of_our_own_moves_its_base_also_after_an_agent_had_it
 ) -> None:
     room = Room(tmp_path, await prepared(tmp_path, RepoKind.INIT))
     await room.work("t-1", one_txt="1")
-    assert await room.merge("t-1") == Merged(tip(room.repo.path))
+    assert await room.merge("t-1") == Merged(tip(room.repo.path), "main")
     tree = await gitting.worktree(tmp_path, room.repo, "t-2/x")
     gitting.commit(tree.path, two_txt="2")
     git(tree.path, "checkout", "--quiet", "main")
     assert "checked out in" in (await room.merge("t-2")).note
     await worktrees.remove(room.repo, tree.path)
     await room.work("t-3", three_txt="3")
-    assert await room.merge("t-3") == Merged(tip(room.repo.path))
+    assert await room.merge("t-3") == Merged(tip(room.repo.path), "main")
     assert gitting.files(room.repo.path) == ["one.txt", "three.txt", "two.txt"]
 
 
