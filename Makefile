@@ -2,15 +2,20 @@
 
 SHELL := /bin/bash
 VENV := .venv
+SYNAPSE := .synapse
 BIN := $(VENV)/bin
 PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint types contracts suite docs record bench clean
+.PHONY: run run-matrix test lint types contracts suite docs record bench synapse clean
 
 run: $(VENV)/.run
 	@$(BIN)/agent-queue demo
+
+run-matrix: $(VENV)/.matrix
+	@test -n "$$AGENT_QUEUE_SYNAPSE" || $(MAKE) --no-print-directory synapse
+	@$(BIN)/agent-queue demo --matrix
 
 test: $(VENV)/.test lint types contracts suite
 
@@ -37,8 +42,10 @@ record: $(VENV)/.test
 bench: $(VENV)/.test
 	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+synapse: $(SYNAPSE)/.ready
+
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SYNAPSE) .demo .demo-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "agent-queue needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -50,7 +57,25 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[terminal]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.matrix: $(VENV)/bin/python pyproject.toml constraints.txt
+	@bash config/needs.sh git
+	$(PIP) --editable '.[terminal,matrix]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt constraints-synapse.txt
 	@bash config/needs.sh git tmux
 	$(PIP) --editable '.[test]'
-	@touch $@ $(VENV)/.run
+	@test -n "$$AGENT_QUEUE_SYNAPSE" || $(MAKE) --no-print-directory synapse || \
+		echo "the tests that need Synapse are skipped; make synapse tries again" >&2
+	@touch $@ $(VENV)/.run $(VENV)/.matrix
+
+# A homeserver for the tests and the demo, apart from our own environment: its pins are not ours. Wheels only.
+$(SYNAPSE)/.ready: constraints-synapse.txt
+	@test -n "$(PYTHON)" || { echo "Synapse needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
+	@bash config/needs.sh venv "$(PYTHON)"
+	@rm -rf $(SYNAPSE)
+	$(PYTHON) -m venv $(SYNAPSE)
+	@$(SYNAPSE)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		--constraint constraints-synapse.txt matrix-synapse || \
+		{ rm -rf $(SYNAPSE); echo "Synapse cannot be installed here; pip says why above" >&2; exit 1; }
+	@touch $@

@@ -99,7 +99,7 @@ class Daemon:
             check_agent=factory.check,
             version=agent_queue.__version__,
             request_restart=self.request_restart,
-            frontends=lambda: {c.frontend.name: c.state for c in self._connections},
+            frontends=lambda: {c.frontend.name: c for c in self._connections},
         )
         await self.orchestrator.initialize()
         self.gateway = Gateway(self.orchestrator.services)

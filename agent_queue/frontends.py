@@ -1,15 +1,18 @@
 """Keeps one frontend connected: retried with backoff, reported, and never in the way of the others."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from orchestrator.delivery.relay import Relay, backoff
-from orchestrator.transport import Frontend, Intake
+from orchestrator.transport import Frontend, Intake, Later, Unusable
 
 CONNECT_TIMEOUT = 60.0
 """Seconds after which an attempt to connect counts as failed."""
+REPORT_AFTER = 30.0
+"""Seconds that a platform is away before people are told: a restart of it is no news."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,22 +35,29 @@ class Connection:
         """Set when the frontend is ready or has failed its first attempt."""
         self._intake = intake
         self._report = report
+        self._away_since = 0.0
+        self._told = False
+        """Whether people know that it is away."""
 
     async def run(self) -> None:
         """Connect, and connect again whenever the platform is lost, until cancelled."""
         failures = 0
+        self._away_since = time.monotonic()
         while True:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await self.frontend.start(self._intake)
+            except Unusable as fault:
+                await self._given_up(fault)
+                return
             except Exception as fault:  # noqa: BLE001 - whatever a platform's library raises: tried again
                 failures += 1
-                await self._failed(fault, failures)
-                await asyncio.sleep(backoff(failures))
+                await self._failed(fault)
+                await asyncio.sleep(_pause(fault, failures))
                 continue
-            if failures:
+            if self._told:
                 await self._tell("is connected again")
-            failures = 0
+            failures, self._told = 0, False
             self.state = "connected"
             log.info("frontend.connected", frontend=self.frontend.name)
             self.relay.connected(True)
@@ -55,6 +65,7 @@ class Connection:
             await self._until_lost()
             self.state = "disconnected; connecting again"
             log.warning("frontend.lost", frontend=self.frontend.name)
+            self._away_since = time.monotonic()
             failures += 1
             await asyncio.sleep(backoff(failures))
 
@@ -76,10 +87,24 @@ class Connection:
         except Exception:
             log.exception("frontend.not_reported", frontend=self.frontend.name)
 
-    async def _failed(self, fault: Exception, failures: int) -> None:
+    async def _given_up(self, fault: Unusable) -> None:
+        """Trying again is of no use: say what a person can do, and rest until the daemon is started again."""
+        self.state = f"stopped: {fault}"
+        log.error("frontend.unusable", frontend=self.frontend.name, error=str(fault))
+        await self._tell(f"is stopped: {fault}")
+        self.attempted.set()
+
+    async def _failed(self, fault: Exception) -> None:
         words = f"{type(fault).__name__}: {fault}"
         self.state = f"cannot connect ({words}); trying again"
-        log.warning("frontend.not_connected", frontend=self.frontend.name, error=words, attempt=failures)
-        if failures == 1:
-            await self._tell(f"cannot connect: {words}. Trying again with growing pauses")
+        away = time.monotonic() - self._away_since
+        log.warning("frontend.not_connected", frontend=self.frontend.name, error=words, away=round(away, 1))
+        if away >= REPORT_AFTER and not self._told:
+            self._told = True
+            await self._tell(f"cannot connect: {words}. Trying again until it can")
         self.attempted.set()
+
+
+def _pause(fault: Exception, failures: int) -> float:
+    """Seconds until the next attempt: what the platform asks for, where it does."""
+    return max(backoff(failures), fault.seconds if isinstance(fault, Later) else 0.0)

@@ -18,11 +18,11 @@ from orchestrator.delivery.posts import inbound_from_json, inbound_to_json
 from orchestrator.delivery.relay import backoff
 from orchestrator.errors import Conflict, Forbidden, UserError
 from orchestrator.projects import Person, Role
-from orchestrator.store import inbox, outbox, people, projects, tasks
+from orchestrator.store import inbox, messages, outbox, people, projects, tasks
 from orchestrator.store.database import Row, Signal, Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import TaskStatus
-from orchestrator.transport import Action, Inbound, InboundKind, Post, Tone, Verdict
+from orchestrator.transport import Action, Inbound, InboundKind, Post, Tone, Verdict, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -46,21 +46,55 @@ class Gateway:
 
     # -- Intake
 
-    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
-        """Store *event* and the watermark with it; False where it was known."""
-        lane = f"{event.place.transport}:{event.place.channel}:{event.root or ''}"
+    async def accept(self, *events: Inbound, watermark: Watermark | None = None) -> bool:
+        """Store *events* and the watermark with them; False where all were known."""
+        stored = False
         async with self._db.transaction() as tx:
-            transport = event.place.transport
-            data = inbound_to_json(event)
-            stored = await inbox.accept(tx, transport, event.event_id, lane, data, self._now())
+            for event in events:
+                stored |= await self._store(tx, event)
             if watermark is not None:
-                await inbox.set_watermark(tx, transport, *watermark)
+                await inbox.set_watermark(tx, *watermark)
         return stored
+
+    async def _store(self, tx: Tx, event: Inbound) -> bool:
+        """Store one event; one that changes another which is not handled yet is handled by that."""
+        transport = event.place.transport
+        lane = f"{transport}:{event.place.channel}:{event.root or ''}"
+        state = inbox.DONE if await self._changed(tx, event) else inbox.NEW
+        data = inbound_to_json(event)
+        return await inbox.accept(tx, transport, event.event_id, lane, data, self._now(), state)
+
+    async def _changed(self, tx: Tx, event: Inbound) -> bool:
+        """Whether *event* edits or withdraws one that still waits, which is done with that."""
+        if event.kind not in (InboundKind.EDIT, InboundKind.WITHDRAWAL):
+            return False
+        row = await inbox.find(tx, event.place.transport, event.subject)
+        if row is None or row["state"] != inbox.NEW:
+            return False
+        original = inbound_from_json(row["event"])
+        if not _may_change(event, original):
+            return True
+        if event.kind is InboundKind.WITHDRAWAL:
+            return await inbox.done(tx, row["id"])
+        changed = replace(original, text=event.text, addressed=event.addressed)
+        return await inbox.change(tx, row["id"], inbound_to_json(changed))
 
     async def watermark(self, transport: str, scope: str) -> str | None:
         """The stored watermark."""
         async with self._db.read() as tx:
             return await inbox.get_watermark(tx, transport, scope)
+
+    async def knows(self, transport: str, account: str) -> bool:
+        """Whether a person has this account."""
+        async with self._db.read() as tx:
+            return await people.of_account(tx, transport, account) is not None
+
+    async def tell(self, transport: str, words: str) -> None:
+        """Tell the operators on every frontend what is amiss with one; the same words once a day."""
+        post = Post(text=f"🔌 {transport}: {words}")
+        key = key_of("told", transport, words, int(self._now() // 86400))
+        async with self._db.transaction() as tx:
+            await self._speaker.notify(tx, post, None, key=key)
 
     async def complete(self, event: Inbound) -> Sequence[str]:
         """Completions of the last word of the unfinished line in *event*."""
@@ -141,6 +175,10 @@ class Gateway:
         event = inbound_from_json(row["event"])
         try:
             async with self._db.transaction() as tx:
+                current = await inbox.waiting(tx, row["id"])
+                if current is None:
+                    return  # withdrawn meanwhile
+                event = await self._located(tx, inbound_from_json(current))
                 answer = await self._answer(tx, event)
                 if not isinstance(answer, Deferred):
                     await self._finish(tx, row, event, answer)
@@ -162,14 +200,36 @@ class Gateway:
         if not await inbox.done(tx, row["id"]):
             raise Conflict(f"event {event.event_id} was handled by another")
         if post is not None:
-            full = replace(post, reply_to=event.event_id, verdict=post.verdict or Verdict.OK)
+            full = replace(post, reply_to=_answered(event), verdict=post.verdict or Verdict.OK)
             key = key_of("reply", event.place.transport, event.event_id)
             await self._speaker.reply(tx, event.place, event.root, full, key=key)
 
+    async def _located(self, tx: Tx, event: Inbound) -> Inbound:
+        """An event in the thread of the message that it is about; a reaction as the button that it stands for."""
+        if event.kind in (InboundKind.EDIT, InboundKind.WITHDRAWAL):
+            row = await inbox.find(tx, event.place.transport, event.subject)
+            return replace(event, root=inbound_from_json(row["event"]).root) if row else event
+        if not event.subject or event.root:
+            return event
+        shown = await outbox.shown(tx, event.place.transport, event.subject)
+        if shown is None:
+            return event
+        payload, root = shown
+        if event.kind is InboundKind.MESSAGE:
+            return replace(event, root=root)
+        action = payload.get("reactions", {}).get(event.text)
+        return replace(event, kind=InboundKind.ACTION, action=action, root=root) if action else event
+
     async def _answer(self, tx: Tx, event: Inbound) -> Answer | None:
+        if event.kind is InboundKind.REACTION:
+            return None  # to something else, or no button of it
+        if event.kind is InboundKind.UNREADABLE:
+            return await self._unreadable(tx, event)
         person = await people.of_account(tx, event.place.transport, event.account)
         if person is None:
             return await self._stranger(tx, event) if event.addressed else None
+        if event.kind in (InboundKind.EDIT, InboundKind.WITHDRAWAL):
+            return await self._change(tx, event, person)
         implied = await self._implied(tx, event)
         if event.kind is InboundKind.ACTION:
             return await self._press(tx, event, person, implied)
@@ -179,9 +239,41 @@ class Gateway:
             task = await tasks.get(tx, task_id)
             if not self._is_command(line, task.status):
                 return await say(self._context(tx, event, person, line, implied), task, line)
-        if not event.addressed:
+        if not event.addressed and task_id is None:
             return None
         return await self._command(tx, event, person, line, implied)
+
+    async def _unreadable(self, tx: Tx, event: Inbound) -> Post | None:
+        """Say plainly that something could not be read, where it was probably meant for us."""
+        if not event.addressed and "task" not in await self._implied(tx, event):
+            return None
+        return Post(text=f"🔒 I cannot read that: {event.text}", verdict=Verdict.REFUSED)
+
+    async def _change(self, tx: Tx, event: Inbound, person: Person) -> Post | None:
+        """Somebody has edited or withdrawn what was handled already: words that wait for an agent follow that."""
+        row = await inbox.find(tx, event.place.transport, event.subject)
+        original = inbound_from_json(row["event"]) if row else None
+        if original is None or original.kind is not InboundKind.MESSAGE:
+            return None
+        if not _may_change(event, original):
+            return None
+        withdrawn = event.kind is InboundKind.WITHDRAWAL
+        words = await messages.find(tx, key_of(event.subject, "words"))
+        if words is None:
+            said = original.addressed and not withdrawn and event.text != original.text
+            return (
+                Post(text="✏️ What was run is not run again when it is edited; say it anew.") if said else None
+            )
+        if not withdrawn and words.text == event.text:
+            return None
+        if not await messages.change(
+            tx, words.id, None if withdrawn else event.text.strip().removeprefix("!")
+        ):
+            return Post(text="👀 The agent has been told already; say what is different.")
+        await self._audit(tx, event, Verdict.OK, "words withdrawn" if withdrawn else "words edited", person)
+        return Post(
+            text="🗑 Withdrawn; no agent has read it." if withdrawn else "✏️ Changed; no agent had read it."
+        )
 
     def _is_command(self, line: str, status: TaskStatus) -> bool:
         """Whether words in a task's thread are a command: by sigil, or by a command's unambiguous words.
@@ -311,6 +403,20 @@ class Gateway:
 
     def _now(self) -> float:
         return self._services.lifecycle.clock()
+
+
+def _answered(event: Inbound) -> str:
+    """The message that an answer to *event* hangs on: a reaction or an edit is none."""
+    return event.event_id if event.kind is InboundKind.MESSAGE or not event.subject else event.subject
+
+
+def _may_change(event: Inbound, original: Inbound) -> bool:
+    """Whether *event* may edit or withdraw *original*: in its channel, and an edit is its author's alone."""
+    own = event.account == original.account or event.kind is InboundKind.WITHDRAWAL
+    if own and event.place == original.place:
+        return True
+    log.warning("gateway.forged_change", kind=event.kind, account=event.account, of=original.account)
+    return False
 
 
 def _name(event: Inbound) -> str:

@@ -1,18 +1,26 @@
 """Which frontends there are. Each is imported only when it is configured."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 from pydantic import BaseModel
 
+from bots.features import Feature, Sheet, Support
+from bots.matrix.settings import MatrixSettings
 from bots.scripted import ScriptedSettings
 from bots.terminal.settings import TerminalSettings
+from orchestrator.errors import UserError
 from orchestrator.store.database import Database
 from orchestrator.transport import Frontend
 
-_SETTINGS: dict[str, type[BaseModel]] = {"terminal": TerminalSettings, "scripted": ScriptedSettings}
+_SETTINGS: dict[str, type[BaseModel]] = {
+    "matrix": MatrixSettings,
+    "scripted": ScriptedSettings,
+    "terminal": TerminalSettings,
+}
 
 
 def settings_models() -> dict[str, type[BaseModel]]:
@@ -25,11 +33,26 @@ def home(name: str, section: BaseModel) -> str:
     return str(getattr(section, "home", name))
 
 
+def sheet(name: str) -> Sheet:
+    """What frontend *name* can do, without importing its platform's library."""
+    module = importlib.import_module("bots.scripted" if name == "scripted" else f"bots.{name}.features")
+    limits = getattr(module, "LIMITS", "the platform says")
+    return Sheet(support=module.SUPPORT, speaking=module.SPEAKING, limits=limits)
+
+
+def support(name: str) -> Mapping[Feature, Support]:
+    """How far frontend *name* supports each feature."""
+    return sheet(name).support
+
+
 def create(
     name: str, section: BaseModel, *, database: Database, data_dir: Path, redact: Callable[[str], str]
 ) -> Frontend:
     """Frontend *name* with its settings; *redact* for what it stores by itself."""
     match name:
+        case "matrix":
+            matrix = _imported("bots.matrix.frontend", "matrix")
+            return cast(Frontend, matrix.create(section, data_dir))
         case "terminal":
             terminal = importlib.import_module("bots.terminal.frontend")
             return cast(Frontend, terminal.create(section, database, data_dir, redact=redact))
@@ -37,3 +60,19 @@ def create(
             scripted = importlib.import_module("bots.scripted")
             return cast(Frontend, scripted.create(section))
     raise ValueError(f"there is no frontend {name!r}")
+
+
+def check(name: str) -> None:
+    """UserError where what frontend *name* needs is not installed."""
+    _imported("bots.scripted" if name == "scripted" else f"bots.{name}.frontend", name)
+
+
+def _imported(module: str, extra: str) -> ModuleType:
+    """A frontend's module, or a UserError that names what is to be installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as missing:  # a library without its own extra lacks only some names
+        raise UserError(
+            f"the frontend {extra!r} is configured, but {missing.name} is not installed: "
+            f"pip install 'agent-queue[{extra}]'"
+        ) from missing

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.transport import Action, Capabilities, File, Post, Tone
 
 _ANSI = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n)(?=[^\n])")
+_OVERWRITTEN = re.compile(r"^[^\n]*\r(?!\n)(?=[^\n])", re.MULTILINE)
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PING = re.compile(r"@(?=[\w&!])|<(?=[@!#])", re.UNICODE)
@@ -209,7 +209,10 @@ def as_wire(post: Post) -> dict[str, Any]:
         "actions": [
             {"id": a.id, "label": a.label, "line": a.line, "style": str(a.style)} for a in post.actions
         ],
-        "files": [{"name": f.name, "content": f.content} for f in post.files],
+        "files": [
+            {"name": f.name, "content": f.content} | ({"encoded": True} if f.encoded else {})
+            for f in post.files
+        ],
         "reply_to": post.reply_to,
         "verdict": post.verdict and str(post.verdict),
         "data": post.data,

@@ -10,16 +10,29 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
+from bots.features import Feature, Support, degraded, full, none
 from bots.rendering import as_wire, fit
 from orchestrator.delivery.posts import inbound_from_json
-from orchestrator.transport import Capabilities, Intake, Later, Post, Refused, Target, Unknown, Wire
+from orchestrator.transport import (
+    Capabilities,
+    Finding,
+    Inbound,
+    Intake,
+    Later,
+    Post,
+    Refused,
+    Target,
+    Unknown,
+    Watermark,
+    Wire,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +44,26 @@ _TAIL = 0.02
 """Seconds between two looks at what people have said."""
 _LATE = 0.05
 """Seconds after which a late send has its effect."""
+
+SUPPORT: Mapping[Feature, Support] = {
+    Feature.THREADS: full(),
+    Feature.BUTTONS: full("an event of kind `action`"),
+    Feature.EDITS: full(),
+    Feature.FILES: full("in the message"),
+    Feature.IMAGES: none("a file like any other"),
+    Feature.QUIET: none("nothing rings"),
+    Feature.COMPLETION: none(),
+    Feature.AMENDING: full("an event of kind `edit`"),
+    Feature.WITHDRAWING: full("an event of kind `withdrawal`"),
+    Feature.AWAY: full("the file is read from where it was left"),
+    Feature.TYPING: none(),
+    Feature.RECEIPTS: none(),
+    Feature.ENCRYPTION: none("two files"),
+    Feature.REDELIVERY: full("by the event's id"),
+    Feature.REPEATS: degraded("looked for by its key before it is sent again, unless it is `idempotent`"),
+}
+SPEAKING = "Add a line to `inbound.jsonl` in its folder: an event as JSON, whose `text` is the command."
+LIMITS = "as configured"
 
 
 class ScriptedSettings(BaseModel):
@@ -83,12 +116,23 @@ class ScriptedFrontend:
         return Capabilities(
             text_max=self._settings.text_max,
             actions_max=5,
-            idempotent=self._settings.idempotent,
             settle_after=self._settings.settle_after,
             rate=self._settings.rate,
             burst=max(10, int(self._settings.rate)),
             stream_interval=self._settings.stream_interval,
         )
+
+    def findings(self) -> Sequence[Finding]:
+        """Nothing can be amiss with two files."""
+        return ()
+
+    def channel(self, words: str) -> str:
+        """Any name is a channel."""
+        return words
+
+    def repeatable(self, sent_at: float) -> bool:
+        """As configured."""
+        return self._settings.idempotent
 
     def render(self, post: Post) -> Sequence[Wire]:
         """The neutral message nearly as it is."""
@@ -224,6 +268,7 @@ class ScriptedFrontend:
     async def _follow(self, intake: Intake, offset: int) -> None:
         """Hand on what people say, each with the offset behind it as its watermark."""
         while not self._lost.is_set():
+            heard: list[Inbound] = []
             for line in _lines_from(self._inbound, offset):
                 offset += len(line)
                 try:
@@ -231,8 +276,9 @@ class ScriptedFrontend:
                 except ValueError as fault:
                     log.warning("scripted.unreadable", line=line[:200], error=str(fault)[:200])
                     continue
-                for _ in range(2 if self._drawn("duplicate_inbound") else 1):
-                    await intake.accept(event, watermark=("inbound", str(offset)))
+                heard += [event] * (2 if self._drawn("duplicate_inbound") else 1)
+            if heard:  # together, so that what edits or takes back another of them still finds it undone
+                await intake.accept(*heard, watermark=Watermark(self.name, "inbound", str(offset)))
             await asyncio.sleep(_TAIL)
 
 

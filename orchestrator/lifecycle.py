@@ -110,7 +110,8 @@ class Lifecycle:
             await projects.add_usage(tx, moved.project_id, self.clock(), finished=1)
         if task.status is TaskStatus.AWAITING_APPROVAL:
             await self.settle_review(tx, task, reason or STATUS_MEANINGS[moved.status], "a later command")
-        await self.show(tx, moved)
+        if one_line(moved) != one_line(task):  # an edit that changes nothing is a message all the same
+            await self.show(tx, moved)
         return moved
 
     async def show(self, tx: Tx, task: Task) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from orchestrator.commands.catalog import COMMANDS
-from orchestrator.commands.context import Services
+from orchestrator.commands.context import Connected, Services
 from orchestrator.cycle.assigner import Assigner
 from orchestrator.cycle.cleaner import Cleaner
 from orchestrator.cycle.preparer import Preparer
@@ -57,7 +57,7 @@ class Orchestrator:
         check_agent: Callable[[str, dict[str, Any]], None],
         version: str,
         request_restart: Callable[[], None] = lambda: None,
-        frontends: Callable[[], Mapping[str, str]] = dict,
+        frontends: Callable[[], Mapping[str, Connected]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings

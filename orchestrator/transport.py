@@ -3,15 +3,20 @@
 A send has three failures and no others: `Refused`, `Later` and `Unknown`.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from orchestrator.projects import Role
 
 Wire = Mapping[str, Any]
-"""One message as a platform will get it: plain JSON, made by `Frontend.render`, stored before it is sent."""
+"""One message as a platform will get it: plain JSON, made by `Frontend.render`, stored before it is sent.
+
+Two names in it mean the same everywhere. `attachment`: it is a file of the message before it, which stays when that
+is edited. `reactions`: which stored action a reaction to the message stands for, by emoji.
+"""
 
 
 class Refused(Exception):
@@ -19,15 +24,20 @@ class Refused(Exception):
 
 
 class Later(Exception):
-    """The platform took nothing; try again after *seconds*."""
+    """The platform took nothing; try again after *seconds*. *everywhere*: nothing else goes until then either."""
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    def __init__(self, seconds: float, reason: str = "", *, everywhere: bool = True) -> None:
         super().__init__(reason or f"try again in {seconds:g} s")
         self.seconds = seconds
+        self.everywhere = everywhere
 
 
 class Unknown(Exception):
     """The platform may or may not have taken the message."""
+
+
+class Unusable(Exception):
+    """A frontend cannot be started until a person has changed something; the text says what."""
 
 
 class Lane(IntEnum):
@@ -96,10 +106,17 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A text file to attach."""
+    """A file to attach."""
 
     name: str
     content: str
+    encoded: bool = False
+    """The content is base64 of what is no text."""
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes of the file."""
+        return base64.b64decode(self.content) if self.encoded else self.content.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +132,15 @@ class Post:
     reply_to: str | None = None
     """The platform's id of the event that this answers."""
     verdict: Verdict | None = None
+    quiet: bool = False
+    """Progress, for which nobody's phone need ring."""
     data: dict[str, Any] = field(default_factory=dict)
     """The answer for machines (`--json`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a frontend can show, and how fast."""
+    """What a frontend can show, and how fast; the latter may change as the platform makes itself known."""
 
     text_max: int
     """Longest text of one message, in characters."""
@@ -130,13 +149,14 @@ class Capabilities:
     actions_max: int = 0
     edits: bool = True
     files: bool = True
-    idempotent: bool = False
-    """A send repeated with its key has no second effect, however much later."""
     settle_after: float = 15.0
     """Seconds after a send whose answer was lost until reading back is conclusive."""
     rate: float = 50.0
     """Messages a second, over all lanes."""
     burst: int = 10
+    """Messages that may go at once after a pause."""
+    reserve: float = 0.25
+    """Share of the burst that is kept for answers and results."""
     stream_interval: float = 1.0
     """Seconds between two progress messages in one thread."""
 
@@ -146,6 +166,15 @@ class InboundKind(StrEnum):
 
     MESSAGE = "message"
     ACTION = "action"
+    """Pressed a button."""
+    REACTION = "reaction"
+    """Reacted to the message `subject` with the emoji `text`."""
+    EDIT = "edit"
+    """Changed what their message `subject` says into `text`."""
+    WITHDRAWAL = "withdrawal"
+    """Took back the message `subject`, or had it taken back."""
+    UNREADABLE = "unreadable"
+    """Said something that we cannot read; `text` says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,19 +196,43 @@ class Inbound:
     kind: InboundKind = InboundKind.MESSAGE
     action: str = ""
     """For ACTION: the id of the stored action."""
+    subject: str = ""
+    """For REACTION, EDIT and WITHDRAWAL: the platform's id of the message meant."""
+
+
+class Watermark(NamedTuple):
+    """How far a frontend has read in one scope, in the platform's own terms."""
+
+    transport: str
+    scope: str
+    value: str
 
 
 class Intake(Protocol):
     """What a frontend hands events to. Returns only when the event is stored; acknowledge it after that."""
 
-    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
-        """Store *event*, and *watermark* (scope, value) with it. False if it was known already."""
+    async def accept(self, *events: Inbound, watermark: Watermark | None = None) -> bool:
+        """Store *events*, and *watermark* with them. False if all were known already."""
 
     async def watermark(self, transport: str, scope: str) -> str | None:
         """The stored watermark, from which to catch up."""
 
     async def complete(self, event: Inbound) -> Sequence[str]:
         """Completions of the unfinished line in *event* (which is not stored)."""
+
+    async def knows(self, transport: str, account: str) -> bool:
+        """Whether *account* is a known person's."""
+
+    async def tell(self, transport: str, words: str) -> None:
+        """Tell the operators, on every frontend, what is amiss with one; the same words once a day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that `doctor` says: how one thing stands, and the way out where it stands badly."""
+
+    good: bool
+    text: str
 
 
 class Frontend(Protocol):
@@ -192,11 +245,21 @@ class Frontend(Protocol):
     def capabilities(self) -> Capabilities:
         """What the platform can show."""
 
+    def findings(self) -> Sequence[Finding]:
+        """How the connection stands, for `doctor`."""
+
+    def channel(self, words: str) -> str:
+        """The id of the channel that a person's *words* name, or a UserError that says why there is none."""
+
+    def repeatable(self, sent_at: float) -> bool:
+        """Whether a send made at *sent_at* (Unix seconds) may be repeated under its key without a second effect."""
+
     def render(self, post: Post) -> Sequence[Wire]:
         """Cut and escape *post* into messages of the platform. Pure."""
 
     async def start(self, intake: Intake) -> None:
-        """Connect and catch up; return when ready. Raises where the platform cannot be reached."""
+        """Connect and catch up; return when ready. Raises where the platform cannot be reached: `Unusable` where
+        trying again is of no use."""
 
     async def closed(self) -> None:
         """Return when a started frontend has lost its platform and must be started again."""

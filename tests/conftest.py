@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 from orchestrator.store.database import Database
 from orchestrator.store.migrate import upgrade
+from tests.matrix.fixtures import default_homeserver, relaxed_homeserver
+
+__all__ = ["default_homeserver", "relaxed_homeserver"]
 
 settings.register_profile(
     "shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

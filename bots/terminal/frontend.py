@@ -25,9 +25,10 @@ from bots.terminal.connection import Chat, Connection
 from bots.terminal.listening import listen, peer_uid, user_name
 from bots.terminal.settings import TerminalSettings
 from bots.terminal.wires import CAPABILITIES, wires
+from orchestrator.errors import UserError
 from orchestrator.store import transcript
 from orchestrator.store.database import Database, Signal
-from orchestrator.transport import Capabilities, Intake, Post, Target, Unknown, Wire
+from orchestrator.transport import Capabilities, Finding, Intake, Post, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,21 @@ class TerminalFrontend:
     def capabilities(self) -> Capabilities:
         """Whatever the store can hold."""
         return CAPABILITIES
+
+    def findings(self) -> Sequence[Finding]:
+        """Where the chat can be opened."""
+        return (Finding(good=True, text=f"people connect to {self.socket}"),)
+
+    def channel(self, words: str) -> str:
+        """A channel is there as soon as something is said in it."""
+        name = words.removeprefix("#")
+        if not name or name.startswith("~"):
+            raise UserError(f"{name!r} is no channel that a project can have; name one: `channel:api`")
+        return name
+
+    def repeatable(self, sent_at: float) -> bool:
+        """Always: the transcript keeps every key."""
+        return True
 
     def render(self, post: Post) -> Sequence[Wire]:
         """The neutral message nearly as is."""

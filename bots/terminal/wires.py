@@ -14,7 +14,6 @@ CAPABILITIES = Capabilities(
     actions_max=10,
     edits=True,
     files=True,
-    idempotent=True,
     settle_after=0.0,
     rate=100_000.0,
     burst=100_000,

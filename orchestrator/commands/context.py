@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Forbidden
@@ -10,7 +10,15 @@ from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Person, Role
 from orchestrator.settings import Settings
 from orchestrator.store.database import Database, Tx
-from orchestrator.transport import Inbound, Post
+from orchestrator.transport import Frontend, Inbound, Post
+
+
+class Connected(Protocol):
+    """A frontend and how it stands."""
+
+    frontend: Frontend
+    state: str
+    """In words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +33,8 @@ class Services:
     check_agent: Callable[[str, dict[str, Any]], None]
     """Refuse an agent type that is unknown, not installed or wrongly configured, with a UserError."""
     request_restart: Callable[[], None]
-    frontends: Callable[[], Mapping[str, str]]
-    """Each frontend's state in words."""
+    frontends: Callable[[], Mapping[str, Connected]]
+    """The configured frontends, by name."""
     started_at: float
 
 

@@ -8,11 +8,11 @@ from orchestrator.commands.context import Answer, Context, Listing, code
 from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
 from orchestrator.commands.scanner import shown
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, duration, mark
-from orchestrator.projects import Role
+from orchestrator.projects import RepoState, Role
 from orchestrator.store import flags, outbox, people, projects, runs, tasks
-from orchestrator.transport import Card, Post, Tone
+from orchestrator.transport import Card, Finding, Post, Tone
 
 here = Registry()
 
@@ -61,7 +61,8 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         ("open", ", ".join(f"{mark(s)} {s} {n}" for s, n in sorted(counts.items())) or "nothing"),
         ("agents", ", ".join(f"{a.id} {busy.get(a.id, 0)}/{a.slots}" for a in agents) or "none"),
     ]
-    for name, state in ctx.services.frontends().items():
+    for name, connection in ctx.services.frontends().items():
+        state = connection.state
         waiting, held = unsent.get(name, (0, 0))
         extra = f", {waiting} unsent" if waiting else ""
         extra += f", {held} held until it can be read back" if held else ""
@@ -71,12 +72,37 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         "paused": paused,
         "open": {str(s): n for s, n in counts.items()},
         "agents": {a.id: {"busy": busy.get(a.id, 0), "slots": a.slots} for a in agents},
-        "frontends": dict(ctx.services.frontends()),
+        "frontends": {name: one.state for name, one in ctx.services.frontends().items()},
         "running": [r.task_id for r in live],
     }
     tone = Tone.WARN if paused else Tone.INFO
     card = Card(title=f"agent-queue {ctx.services.version}", tone=tone, fields=tuple(fields))
     return Post(card=card, text="\n".join(working), data=data)
+
+
+@here.command("doctor", role=Role.VIEWER, summary="Examine the daemon and its connections.", example="doctor")
+async def doctor(ctx: Context, args: Nothing) -> Answer:
+    """What stands well and what does not, with the way out."""
+    findings = [
+        (name, finding)
+        for name, one in ctx.services.frontends().items()
+        for finding in (Finding(good=one.state == "connected", text=one.state), *one.frontend.findings())
+    ]
+    agents = await projects.agents(ctx.tx)
+    for agent in agents:
+        try:
+            ctx.services.check_agent(agent.type, agent.config)
+            findings.append((agent.id, Finding(good=True, text=f"{agent.type} can be started")))
+        except UserError as fault:
+            findings.append((agent.id, Finding(good=False, text=str(fault))))
+    findings += [
+        (repo.id, Finding(good=False, text=repo.error or f"the repository is {repo.state}"))
+        for repo in await projects.repos(ctx.tx)
+        if repo.state is not RepoState.READY
+    ]
+    lines = [f"{'✅' if one.good else '⚠️'} **{name}**: {one.text}" for name, one in findings]
+    items = [{"of": name, "good": one.good, "text": one.text} for name, one in findings]
+    return Listing("Findings", lines, items, len(items)).post()
 
 
 @here.command("version", role=Role.VIEWER, summary="Show the version.", example="version")

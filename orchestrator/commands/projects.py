@@ -212,10 +212,10 @@ class Bind(Named):
 async def bind(ctx: Context, args: Bind) -> Answer:
     """Its tasks' threads open there from now on."""
     await projects.get(ctx.tx, args.project)
-    channel = (args.channel or ctx.event.place.channel).removeprefix("#")
-    if not channel or channel.startswith("~"):
-        raise UserError(f"{channel!r} is no channel that a project can have; name one: `channel:api`")
-    await projects.bind(ctx.tx, args.project, ctx.event.place.transport, channel)
+    transport = ctx.event.place.transport
+    frontend = ctx.services.frontends()[transport].frontend
+    channel = frontend.channel(args.channel or ctx.event.place.channel)
+    await projects.bind(ctx.tx, args.project, transport, channel)
     return Post(text=f"🔗 Project **{args.project}** speaks in {channel} from now on.")
 
 

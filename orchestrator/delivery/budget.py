@@ -4,22 +4,33 @@ import asyncio
 import heapq
 import itertools
 
-from orchestrator.transport import Lane
+from orchestrator.transport import Capabilities, Lane
 
 
 class Budget:
-    """A token bucket of *rate* a second and *burst*; a quarter of it serves answers and results only."""
+    """A token bucket with the rate and burst of some capabilities.
 
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = float(burst)
-        self._reserve = burst // 4
-        self._tokens = float(burst)
-        self._filled_at = 0.0
-        self._cool_until = 0.0
+    Their reserve serves answers and results; notices may use up half of it. While it is not full, what is less
+    urgent goes at half the rate.
+    """
+
+    def __init__(self, caps: Capabilities) -> None:
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, str, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._filled_at = 0.0
+        self._cool_until = 0.0
+        self._lavish_at = 0.0
+        """When something less urgent may be taken out of the reserve."""
+        self._tokens = float(caps.burst)
+        self.tune(caps)
+
+    def tune(self, caps: Capabilities) -> None:
+        """Go on with other limits."""
+        self._rate = caps.rate
+        self._burst = float(caps.burst)
+        self._reserve = float(int(caps.burst * caps.reserve))
+        self._tokens = min(self._tokens, self._burst)
 
     async def acquire(self, urgency: int, who: str = "") -> None:
         """Wait for the right to send one message."""
@@ -38,9 +49,11 @@ class Budget:
                 return
 
     def cool(self, seconds: float) -> None:
-        """Let nothing through for *seconds*: the platform said so."""
-        self._cool_until = max(self._cool_until, asyncio.get_running_loop().time() + seconds)
+        """Let nothing through for *seconds*, and then one: the platform said so."""
+        now = asyncio.get_running_loop().time()
+        self._cool_until = max(self._cool_until, now + seconds)
         self._tokens = min(self._tokens, 1.0)
+        self._filled_at = max(self._filled_at, self._cool_until)
 
     def _pump(self) -> None:
         loop = asyncio.get_running_loop()
@@ -48,18 +61,27 @@ class Budget:
             self._timer.cancel()
             self._timer = None
         now = loop.time()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
+        if now > self._filled_at:
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+            self._filled_at = now
         while self._waiting:
             urgency, _, _, ticket = self._waiting[0]
             if ticket.cancelled():
                 heapq.heappop(self._waiting)
                 continue
-            needed = 1.0 if urgency <= Lane.FINAL else 1.0 + self._reserve
-            wait = max(self._cool_until - now, (needed - self._tokens) / self._rate)
+            wait = self._wait(urgency, now)
             if wait > 0:
                 self._timer = loop.call_later(wait, self._pump)
                 return
             heapq.heappop(self._waiting)
             self._tokens -= 1.0
+            self._lavish_at = now + 2.0 / self._rate
             ticket.set_result(None)
+
+    def _wait(self, urgency: int, now: float) -> float:
+        """Seconds until a message of this urgency may go."""
+        wait = max(self._cool_until - now, (1.0 - self._tokens) / self._rate)
+        if urgency <= Lane.FINAL:
+            return wait
+        kept = self._reserve // 2 if urgency < Lane.PROGRESS else self._reserve
+        return max(wait, min((1.0 + kept - self._tokens) / self._rate, self._lavish_at - now))

@@ -36,6 +36,8 @@ def inbound_from_json(data: dict[str, Any]) -> Inbound:
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value.encode("utf-8", "replace").decode())
+    if isinstance(value, dict) and value.get("encoded") is True:
+        return {**value, "name": redact(value["name"])}  # what is no text is left whole
     if isinstance(value, dict):
         return {key: _redacted(item, redact) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -7,13 +7,13 @@ repeating it where the platform honours keys, else by reading the lane back; it 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from orchestrator.delivery.budget import Budget
-from orchestrator.delivery.posts import post_from_json, post_to_json
+from orchestrator.delivery.grouping import as_one, next_group, scarce, superseded
+from orchestrator.delivery.posts import post_to_json
 from orchestrator.store import outbox, people
 from orchestrator.store.database import Database, Signal, Tx
 from orchestrator.store.outbox import Entry, Message, Op, Sending, key_of, root_key
@@ -23,11 +23,13 @@ log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT = 60.0
 """Seconds after which a send without an answer counts as unknown, and a reading back as failed."""
-_BACKOFF_MAX = 60.0
+_HEAD, _WHOLE = 500, 100_000
+"""Entries of a lane that are looked at together; all there are where each message counts: a result may stand last."""
+_BACKOFF_MAX = 10.0
 
 
 def backoff(attempts: int) -> float:
-    """Seconds to wait after so many attempts: doubling from a quarter of a second, a minute at the most."""
+    """Seconds to wait after so many attempts: doubling from a quarter of a second, ten at the most."""
     return min(_BACKOFF_MAX, 0.25 * 2.0 ** min(attempts, 12))
 
 
@@ -47,8 +49,7 @@ class Relay:
         self._clock = clock
         self._redact = redact
         self._born = clock()
-        self._caps = frontend.capabilities()
-        self._budget = Budget(self._caps.rate, self._caps.burst)
+        self._budget = Budget(frontend.capabilities())
         self._awake = asyncio.Event()
         self._connected = asyncio.Event()
         self._lanes: dict[str, asyncio.Task[None]] = {}
@@ -146,6 +147,7 @@ class Relay:
         await self._connected.wait()
         if hurry.is_set() and urgency == Lane.PROGRESS:
             return True  # something urgent has come meanwhile
+        self._budget.tune(self._frontend.capabilities())  # a platform's pace is learnt, and forgotten
         await self._budget.acquire(urgency, lane)
         claimed = await self._claim(lane, message)
         if claimed is not None:
@@ -166,11 +168,13 @@ class Relay:
         """
         async with self._db.transaction() as tx:
             if message is None:
-                entries = await outbox.head(tx, self._frontend.name, lane)
+                caps = self._frontend.capabilities()
+                limit = _WHOLE if scarce(caps) else _HEAD
+                entries = await outbox.head(tx, self._frontend.name, lane, limit)
                 while superseded(entries):
                     await outbox.cut(tx, entries[:1], [])
                     entries = entries[1:]
-                group = merge_group(entries)
+                group = next_group(entries, caps)
                 await outbox.cut(tx, group, self._render(group))
                 message = await outbox.open_message(tx, self._frontend.name, lane)
             if message is None:
@@ -178,7 +182,8 @@ class Relay:
             await outbox.claim(tx, message.id, self._clock())
             to, subject = await self._where(tx, message)
         if message.urgency == Lane.PROGRESS:
-            self._paced[lane] = asyncio.get_running_loop().time() + self._caps.stream_interval
+            pause = self._frontend.capabilities().stream_interval
+            self._paced[lane] = asyncio.get_running_loop().time() + pause
         return message, to, subject
 
     def _render(self, group: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -186,9 +191,7 @@ class Relay:
         first = group[0]
         if first.op is Op.DELETE:
             return [{}]
-        post = post_from_json(first.post)
-        if len(group) > 1:
-            post = replace(post, text="".join(entry.post["text"] for entry in group))
+        post = as_one(group)
         try:
             return [dict(wire) for wire in self._frontend.render(post)]
         except Exception:  # a rendering fault must not hold the lane for ever
@@ -205,7 +208,9 @@ class Relay:
         except Refused as refusal:
             await self._refused(message, self._redact(str(refusal)))
         except Later as later:
-            self._budget.cool(later.seconds)
+            if later.everywhere:
+                self._budget.tune(self._frontend.capabilities())
+                self._budget.cool(later.seconds)
             await self._put(message, Sending.READY, not_before=self._clock() + later.seconds)
         except (Unknown, TimeoutError) as unknown:
             log.info("relay.unknown", frontend=self._frontend.name, key=message.key, why=str(unknown))
@@ -240,16 +245,20 @@ class Relay:
 
     async def _settle(self, message: Message) -> None:
         """Find out what became of a message that may or may not have arrived."""
-        if self._caps.idempotent:
+        await self._connected.wait()  # before that, a frontend does not know what may be repeated
+        since = message.unsure_since or message.sent_at or 0.0
+        if self._frontend.repeatable(since):
             pause = backoff(message.attempts) - 0.25
-            await self._put(message, Sending.READY, not_before=self._clock() + pause)
+            await self._put(
+                message, Sending.READY, not_before=self._clock() + pause, unsure_since=since or None
+            )
             return
-        unknown_since = max(message.sent_at or 0.0, self._born)  # before we were, it may have been on its way
-        await asyncio.sleep(max(0.0, unknown_since + self._caps.settle_after - self._clock()))
+        last = max(message.sent_at or 0.0, self._born)  # before we were, it may have been on its way
+        settle_after = self._frontend.capabilities().settle_after
+        await asyncio.sleep(max(0.0, last + settle_after - self._clock()))
         if message.op in (Op.EDIT, Op.DELETE):  # to be repeated, now that a late one cannot undo a later one
             await self._put(message, Sending.READY)
             return
-        await self._connected.wait()
         try:
             found = await asyncio.wait_for(self._find(message), SEND_TIMEOUT)
         except (Unknown, Later, TimeoutError) as unknown:
@@ -257,7 +266,7 @@ class Relay:
             await asyncio.sleep(backoff(message.attempts))
             return
         if found is None:
-            await self._put(message, Sending.READY, not_before=None)
+            await self._put(message, Sending.READY, not_before=None, unsure_since=None)
         else:
             await self._sent(message, found)
 
@@ -305,29 +314,3 @@ class Relay:
             at=now,
         )
         await outbox.enqueue(tx, entry)
-
-
-def superseded(entries: Sequence[Entry]) -> bool:
-    """Whether the first entry is an edit that a later one replaces."""
-    first = entries[0]
-    return first.op is Op.EDIT and any(e.op is Op.EDIT and e.subject == first.subject for e in entries[1:])
-
-
-def merge_group(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """The entries at the head that become one message: a stretch of progress is merged."""
-    first = entries[0]
-    if first.op is Op.POST and first.urgency == Lane.PROGRESS:
-        end = 1
-        while end < len(entries) and _continues(first, entries[end]):
-            end += 1
-        return entries[:end]
-    return entries[:1]
-
-
-def _continues(first: Entry, entry: Entry) -> bool:
-    return (
-        entry.op is Op.POST
-        and entry.urgency == Lane.PROGRESS
-        and entry.post["verbatim"] == first.post["verbatim"]
-        and not any(entry.post.get(what) for what in ("card", "actions", "files", "data", "reply_to"))
-    )

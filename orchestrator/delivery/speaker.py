@@ -168,7 +168,7 @@ class Speaker:
                 thread_id=thread_id,
                 subject=subject,
                 urgency=int(urgency),
-                post=post_to_json(post, self._redact),
+                post=post_to_json(replace(post, quiet=urgency is Lane.PROGRESS), self._redact),
                 at=self._clock(),
             ),
         )

@@ -292,7 +292,11 @@ class Driver:
                 await asyncio.sleep(_AGAIN)
                 self._speak.set()
 
-    async def _hand_over(self, words: messages.Words) -> None:
+    async def _hand_over(self, queued: messages.Words) -> None:
+        async with self._tools.database.transaction() as tx:
+            words = await messages.hand_over(tx, queued.id)
+        if words is None:
+            return
         fields = {"message_id": words.id}
         if words.request_id:
             fields |= {"request_id": words.request_id, "choice": words.text}

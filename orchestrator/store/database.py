@@ -6,15 +6,17 @@ The dialect's differences (SQLite's pragmas and its way to begin a transaction) 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+T = TypeVar("T")
 
 
 class Signal(StrEnum):
@@ -32,23 +34,50 @@ class Signal(StrEnum):
 Row = sa.RowMapping
 
 
+async def _to_its_end(work: Awaitable[T]) -> tuple[asyncio.Future[T], bool]:
+    """Let *work* come to its end whatever happens to us; returns it, and whether we were cancelled meanwhile.
+
+    A statement that is left in the middle would keep the write lock on a connection that nobody holds.
+    """
+    future = asyncio.ensure_future(work)
+    cancelled = False
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            cancelled = True
+    return future, cancelled
+
+
 class Tx:
     """An open transaction. What it signals is told only after it is committed."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, *, writes: bool = False) -> None:
         self._connection = connection
+        self._writes = writes
         self.signals: set[Signal] = set()
         self.afterwards: list[Callable[[], None]] = []
         """Called after the commit, and not where there is none."""
 
+    async def _run(
+        self, statement: sa.Executable, rows: Sequence[dict[str, Any]] | None = None
+    ) -> sa.CursorResult[Any]:
+        if not self._writes:
+            return await self._connection.execute(statement, rows)
+        done, cancelled = await _to_its_end(self._connection.execute(statement, rows))
+        if cancelled:
+            done.exception()
+            raise asyncio.CancelledError
+        return done.result()
+
     async def execute(self, statement: sa.Executable, rows: Sequence[dict[str, Any]] | None = None) -> int:
         """Run *statement* and return the number of rows it changed."""
-        result = await self._connection.execute(statement, rows)
+        result = await self._run(statement, rows)
         return int(result.rowcount)
 
     async def insert_id(self, statement: sa.Insert) -> int | None:
         """Run a single-row insert and return the new integer key, or None if the row was there already."""
-        result = await self._connection.execute(statement)
+        result = await self._run(statement)
         if not result.rowcount or result.rowcount < 0:
             return None
         key = result.inserted_primary_key
@@ -56,21 +85,21 @@ class Tx:
 
     async def all(self, statement: sa.Select[Any]) -> Sequence[Row]:
         """Return all rows of *statement*."""
-        rows: Sequence[Row] = (await self._connection.execute(statement)).mappings().all()
+        rows: Sequence[Row] = (await self._run(statement)).mappings().all()
         return rows
 
     async def first(self, statement: sa.Select[Any]) -> Row | None:
         """Return the first row of *statement*, or None."""
-        row: Row | None = (await self._connection.execute(statement)).mappings().first()
+        row: Row | None = (await self._run(statement)).mappings().first()
         return row
 
     async def scalar(self, statement: sa.Select[Any]) -> Any:
         """Return the first column of the first row, or None."""
-        return (await self._connection.execute(statement)).scalar()
+        return (await self._run(statement)).scalar()
 
     async def column(self, statement: sa.Select[Any]) -> list[Any]:
         """Return the first column of all rows."""
-        return list((await self._connection.execute(statement)).scalars())
+        return list((await self._run(statement)).scalars())
 
 
 def insert_new(table: sa.Table) -> sqlite.Insert:
@@ -136,9 +165,25 @@ class Database:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """Write: all of it is stored when the block ends, or none."""
-        async with self._writer, self._write.begin() as connection:
-            tx = Tx(connection)
-            yield tx
+        async with self._writer:
+            block = self._write.begin()
+            begun, cancelled = await _to_its_end(block.__aenter__())
+            tx = Tx(begun.result(), writes=True)
+            try:
+                if cancelled:
+                    raise asyncio.CancelledError
+                yield tx
+            except BaseException as fault:
+                await _to_its_end(block.__aexit__(type(fault), fault, fault.__traceback__))
+                raise
+            ended, cancelled = await _to_its_end(block.__aexit__(None, None, None))
+            ended.result()
+        self._tell(tx)
+        if cancelled:
+            raise asyncio.CancelledError
+
+    def _tell(self, tx: Tx) -> None:
+        """Wake those whom a committed transaction concerns."""
         for signal in tx.signals:
             for listener in self._listeners.get(signal, ()):
                 listener()

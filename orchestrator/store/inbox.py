@@ -10,7 +10,9 @@ from orchestrator.store.schema import inbox, watermark
 NEW, DONE = "new", "done"
 
 
-async def accept(tx: Tx, transport: str, event_id: str, lane: str, event: dict[str, Any], now: float) -> bool:
+async def accept(
+    tx: Tx, transport: str, event_id: str, lane: str, event: dict[str, Any], now: float, state: str = NEW
+) -> bool:
     """Store an event; False where it was known."""
     row = {
         "transport": transport,
@@ -18,10 +20,10 @@ async def accept(tx: Tx, transport: str, event_id: str, lane: str, event: dict[s
         "lane": lane,
         "event": event,
         "at": now,
-        "state": NEW,
+        "state": state,
     }
     stored = await tx.execute(insert_new(inbox).values(**row)) > 0
-    if stored:
+    if stored and state == NEW:
         tx.signals.add(Signal.INBOX)
     return stored
 
@@ -30,6 +32,26 @@ async def pending(tx: Tx, after: int, limit: int = 200) -> list[Row]:
     """Unhandled events with an id above *after*, oldest first."""
     query = sa.select(inbox).where(sa.text("state = 'new'"), inbox.c.id > after)
     return list(await tx.all(query.order_by(inbox.c.id).limit(limit)))
+
+
+async def waiting(tx: Tx, row_id: int) -> dict[str, Any] | None:
+    """An event as it reads now, while it is not handled; then None."""
+    found: dict[str, Any] | None = await tx.scalar(
+        sa.select(inbox.c.event).where(inbox.c.id == row_id, inbox.c.state == NEW)
+    )
+    return found
+
+
+async def find(tx: Tx, transport: str, event_id: str) -> Row | None:
+    """The event under the platform's id, or None: id, event, state."""
+    where = (inbox.c.transport == transport, inbox.c.event_id == event_id)
+    return await tx.first(sa.select(inbox.c.id, inbox.c.event, inbox.c.state).where(*where))
+
+
+async def change(tx: Tx, row_id: int, event: dict[str, Any]) -> bool:
+    """Let an event that is not handled yet read otherwise; False where it is."""
+    where = (inbox.c.id == row_id, inbox.c.state == NEW)
+    return bool(await tx.execute(inbox.update().where(*where).values(event=event)))
 
 
 async def done(tx: Tx, row_id: int) -> bool:

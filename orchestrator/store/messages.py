@@ -14,9 +14,16 @@ class MessageState(StrEnum):
 
     QUEUED = "queued"
     """To be given to the working agent."""
+    SENT = "sent"
+    """Given to it; it has not said yet what it does with it."""
     DELIVERED = "delivered"
     KEPT = "kept"
     """The agent could not take it; the next run is told."""
+    WITHDRAWN = "withdrawn"
+
+
+_OPEN = sa.text("state IN ('queued', 'sent', 'kept')")
+_WITH_AGENT = (MessageState.QUEUED, MessageState.SENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +52,13 @@ async def add(tx: Tx, words: Words) -> None:
 
 
 async def queued(tx: Tx, task_id: str, run_id: str) -> list[Words]:
-    """What the run is still to be told, oldest first."""
+    """What the run's agent has not answered for yet, oldest first: to be told, and again after a restart."""
     rows = await tx.all(
         sa.select(message)
         .where(
-            sa.text("state IN ('queued', 'kept')"),
+            _OPEN,
             message.c.task_id == task_id,
-            message.c.state == MessageState.QUEUED,
+            message.c.state.in_(_WITH_AGENT),
             message.c.run_id == run_id,
         )
         .order_by(message.c.at, message.c.id)
@@ -59,11 +66,36 @@ async def queued(tx: Tx, task_id: str, run_id: str) -> list[Words]:
     return [_words(row) for row in rows]
 
 
+async def find(tx: Tx, message_id: str) -> Words | None:
+    """Return the words, or None."""
+    row = await tx.first(sa.select(message).where(message.c.id == message_id))
+    return _words(row) if row else None
+
+
+async def hand_over(tx: Tx, message_id: str) -> Words | None:
+    """Mark words as given to the agent and return them as they read now; None where they were taken back."""
+    await tx.execute(
+        message.update()
+        .where(message.c.id == message_id, message.c.state == MessageState.QUEUED)
+        .values(state=MessageState.SENT)
+    )
+    words = await find(tx, message_id)
+    return words if words and words.state is MessageState.SENT else None
+
+
+async def change(tx: Tx, message_id: str, text: str | None) -> bool:
+    """Give words that no agent has been told yet another text, or take them back; False where it has."""
+    values = {"text": text} if text is not None else {"state": MessageState.WITHDRAWN}
+    own = (MessageState.QUEUED, MessageState.KEPT)
+    where = (message.c.id == message_id, message.c.state.in_(own))
+    return bool(await tx.execute(message.update().where(*where).values(**values)))
+
+
 async def settle(tx: Tx, message_id: str, state: MessageState) -> Words | None:
     """Store what became of queued words; returns them, or None where they were settled."""
     changed = await tx.execute(
         message.update()
-        .where(message.c.id == message_id, message.c.state == MessageState.QUEUED)
+        .where(message.c.id == message_id, message.c.state.in_(_WITH_AGENT))
         .values(state=state)
     )
     row = await tx.first(sa.select(message).where(message.c.id == message_id)) if changed else None
@@ -73,7 +105,7 @@ async def settle(tx: Tx, message_id: str, state: MessageState) -> Words | None:
 async def claim_kept(tx: Tx, task_id: str, run_id: str) -> list[Words]:
     """Everything that no run was told, claimed for the prompt of *run_id*."""
     where = (
-        sa.text("state IN ('queued', 'kept')"),
+        _OPEN,
         message.c.task_id == task_id,
         message.c.state == MessageState.KEPT,
     )
@@ -154,6 +186,6 @@ async def close(tx: Tx, run_id: str) -> None:
     await tx.execute(question.update().where(*where).values(answer="", answered_by=""))
     await tx.execute(
         message.update()
-        .where(message.c.run_id == run_id, message.c.state == MessageState.QUEUED)
+        .where(message.c.run_id == run_id, message.c.state.in_(_WITH_AGENT))
         .values(state=MessageState.KEPT)
     )

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from orchestrator.store.database import Row, Signal, Tx, insert_new
 from orchestrator.store.schema import action, outbox, thread, wire
+from orchestrator.transport import Lane
 
 
 class Op(StrEnum):
@@ -48,8 +49,10 @@ def root_key(thread_id: int) -> str:
     return key_of("thread", thread_id)
 
 
-def part_key(key: str, part: int) -> str:
-    """The key of one of the messages that the post under *key* becomes."""
+def part_key(key: str, part: int, *, attachment: bool = False) -> str:
+    """The key of one of the messages, or of the attachments, that the post under *key* becomes."""
+    if attachment:
+        return key_of(key, "attachment", part)
     return key_of(key, part) if part else key
 
 
@@ -90,6 +93,8 @@ class Message:
     attempts: int
     not_before: float | None
     sent_at: float | None
+    unsure_since: float | None
+    """When it was first sent with an outcome that is still unknown."""
     remote_id: str | None
     error: str
 
@@ -188,27 +193,37 @@ async def cut(tx: Tx, entries: Sequence[Entry], payloads: Sequence[dict[str, Any
         "attempts": 0,
     }
     if first.op is Op.EDIT and payloads:
-        messages = await _edits(tx, first, payloads)
+        messages = await _edits(tx, first, [one for one in payloads if not one.get("attachment")])
     else:
-        later = Op.POST if first.op is Op.OPEN else first.op
-        messages = [
-            {
-                "op": later if part else first.op,
-                "key": part_key(first.key, part),
-                "subject": first.subject,
-                "payload": payload,
-            }
-            for part, payload in enumerate(payloads)
-        ]
+        messages = _parts(first, payloads)
     for message in messages:
         await tx.execute(wire.insert().values(**common | message))
+
+
+def _parts(entry: Entry, payloads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages and then the attachments that a post becomes; the latter are in no hurry."""
+    later = Op.POST if entry.op is Op.OPEN else entry.op
+    messages: list[dict[str, Any]] = []
+    for part, payload in enumerate(payloads):
+        attachment = bool(payload.get("attachment"))
+        message: dict[str, Any] = {
+            "op": later if part else entry.op,
+            "key": part_key(entry.key, part, attachment=attachment),
+            "subject": entry.subject,
+            "payload": payload,
+        }
+        if attachment:
+            message["urgency"] = max(entry.urgency, int(Lane.NOTICE))
+        messages.append(message)
+    return messages
 
 
 async def _edits(tx: Tx, edit: Entry, payloads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """An edit as changes of its subject's messages: what is too much is deleted, what is more is sent anew."""
     same = (wire.c.transport == edit.transport, wire.c.key == edit.subject)
     owner = await tx.scalar(sa.select(wire.c.outbox_id).where(*same))
-    there = int(await tx.scalar(sa.select(sa.func.count()).where(wire.c.outbox_id == owner)))
+    sent = await tx.all(sa.select(wire.c.payload).where(wire.c.outbox_id == owner))
+    there = sum(not row["payload"].get("attachment") for row in sent)
     if owner is None:  # forgotten since: only a thread's root can still be changed
         payloads, there = payloads[:1], 1
     messages = []
@@ -244,6 +259,25 @@ async def remote_id(tx: Tx, transport: str, key: str) -> str | None:
         sa.select(wire.c.remote_id).where(wire.c.transport == transport, wire.c.key == key)
     )
     return found
+
+
+async def shown(tx: Tx, transport: str, remote: str) -> tuple[dict[str, Any], str | None] | None:
+    """What our message with the platform's id *remote* shows now, and its thread's root; None if it is unknown."""
+    row = await tx.first(
+        sa.select(wire.c.key, wire.c.payload, thread.c.root)
+        .outerjoin(thread, thread.c.id == wire.c.thread_id)
+        .where(wire.c.transport == transport, wire.c.remote_id == remote)
+    )
+    if row is None:
+        return None
+    edited = await tx.scalar(
+        sa.select(wire.c.payload)
+        .where(sa.text("op = 'edit'"), wire.c.transport == transport, wire.c.subject == row["key"])
+        .where(wire.c.state == Sending.SENT)
+        .order_by(wire.c.id.desc())
+        .limit(1)
+    )
+    return (edited if edited is not None else row["payload"]), row["root"]
 
 
 async def waiting(tx: Tx) -> list[Row]:

@@ -177,7 +177,7 @@ message = sa.Table(
     sa.Column("mode", Text, nullable=False),
     sa.Column("request_id", Text, nullable=False, server_default=""),
     sa.Column("state", Text, nullable=False),
-    _partial("message_open", "task_id", "at", where="state IN ('queued', 'kept')"),
+    _partial("message_open", "task_id", "at", where="state IN ('queued', 'sent', 'kept')"),
 )
 
 question = sa.Table(
@@ -282,10 +282,13 @@ wire = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("not_before", Time),
     sa.Column("sent_at", Time),
+    sa.Column("unsure_since", Time),
     sa.Column("remote_id", Text),
     sa.Column("error", Text, nullable=False, server_default=""),
     sa.UniqueConstraint("transport", "key"),
     _partial("wire_open", "transport", "lane", "id", where="state IN ('ready', 'sending', 'held')"),
+    _partial("wire_remote", "transport", "remote_id", where="remote_id IS NOT NULL"),
+    _partial("wire_edits", "transport", "subject", "id", where="op = 'edit'"),
 )
 
 action = sa.Table(

@@ -1,15 +1,27 @@
-"""What every frontend must do: subclass `FrontendContract` with a `platform` fixture of its own."""
+"""The rules of the chat seam: subclass `FrontendContract` with a `platform` fixture of its own.
+
+A `Platform` is what the rules and the scenarios (`tests/contract/scenarios.py`) drive: a frontend under test, with
+people's eyes and mouths on the other side of it.
+"""
 
 import asyncio
+import base64
 import contextlib
 import random
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from pydantic import BaseModel
 
+from bots import registry
+from bots.features import Feature, Level, Support
+from orchestrator.store.database import Database
 from orchestrator.transport import (
     Action,
     Capabilities,
@@ -17,14 +29,21 @@ from orchestrator.transport import (
     File,
     Frontend,
     Inbound,
+    Later,
     Post,
     Target,
     Tone,
     Verdict,
+    Watermark,
     Wire,
 )
 
+_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""A picture of one pixel, as base64."""
 _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})(?P<rest>.*)")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +51,15 @@ class Seen:
     """One message as a person sees it, or a wire as they would."""
 
     id: str = ""
+    root: str | None = None
+    """The thread that it is in."""
     text: str
+    card: str = ""
+    """Its card in words, where that is no part of the text."""
     actions: tuple[str, ...] = ()
     """The ids that its buttons carry."""
+    labels: tuple[str, ...] = ()
+    """What can be pressed on it, in whichever way the platform has."""
     files: tuple[tuple[str, str], ...] = ()
     reply_to: str | None = None
     verdict: str | None = None
@@ -43,28 +68,59 @@ class Seen:
 class Platform(ABC):
     """A platform for tests, with its frontend and with eyes and a mouth of its own."""
 
+    name: str
+    """The frontend's name in the configuration."""
     frontend: Frontend
+    """The one that was made last."""
     channel = "main"
     carries: frozenset[str] = frozenset({"reply_to", "verdict"})
     """What of a post the platform has a place for."""
-    speaks_while_away = True
-    """Whether people can speak while the frontend is not there."""
+    patience = 60.0
+    """Seconds that whatever is waited for may take."""
+    glance = 0.02
+    """Seconds between two looks at what is shown."""
+    cannot: Mapping[str, str] = {}
+    """The names of what tests cannot do to this platform, with the reason."""
+
+    @property
+    def support(self) -> Mapping[Feature, Support]:
+        """What the frontend says that it supports."""
+        return registry.support(self.name)
+
+    def level(self, feature: Feature) -> Level:
+        """How far it does."""
+        return self.support[feature].level
+
+    # -- the frontend
 
     @abstractmethod
     def restarted(self) -> Frontend:
         """Another frontend of the same platform, as after a restart of the daemon; not started."""
 
     @abstractmethod
-    async def seen(self, root: str | None = None) -> Sequence[Seen]:
-        """What the channel shows now, or the thread under *root*, oldest first."""
+    def section(self) -> dict[str, Any]:
+        """Its section of the daemon's configuration."""
 
-    @abstractmethod
-    async def speak(self, text: str, root: str | None = None) -> None:
-        """Say something to us as a person."""
+    def build(
+        self, section: BaseModel, *, database: Database, data_dir: Path, redact: Callable[[str], str]
+    ) -> Frontend:
+        """The frontend for one life of the daemon."""
+        self.frontend = registry.create(
+            self.name, section, database=database, data_dir=data_dir, redact=redact
+        )
+        return self.frontend
+
+    def account(self, who: str) -> str:
+        """The account of `ann` or of the `stranger`."""
+        return who
 
     @abstractmethod
     def read(self, wire: Wire) -> Seen:
         """What a person would see of *wire*."""
+
+    def images(self, wires: Sequence[Wire]) -> Sequence[tuple[str, bytes]]:
+        """The pictures among *wires* that are shown as such."""
+        return ()
 
     def pings(self, wire: Wire) -> bool:
         """Whether *wire* would call somebody by name; never where a platform has no mentions."""
@@ -74,6 +130,62 @@ class Platform(ABC):
         """The length of the text in the platform's measure."""
         return len(self.read(wire).text)
 
+    # -- what people see and do
+
+    @abstractmethod
+    async def seen(self, root: str | None = None) -> Sequence[Seen]:
+        """What the channel shows of us now, or the thread under *root*, oldest first."""
+
+    @abstractmethod
+    async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
+        """Say something to us, with sigil or mention where the place needs it; returns the event's id."""
+
+    @abstractmethod
+    async def press(self, message: Seen, label: str) -> str:
+        """Press what is labelled so on *message*, as Ann; returns the event's id."""
+
+    async def edit(self, event: str, text: str) -> None:
+        """Change what Ann said."""
+        raise NotImplementedError
+
+    async def withdraw(self, event: str) -> None:
+        """Take back what Ann said."""
+        raise NotImplementedError
+
+    async def complete(self, line: str) -> Sequence[str]:
+        """What the platform offers Ann for an unfinished line."""
+        raise NotImplementedError
+
+    def calls(self, message: Seen) -> bool:
+        """Whether *message* has called somebody by name."""
+        return False
+
+    def signs(self) -> Set[Feature]:
+        """Which of the passing signs (typing, receipts, quiet, encryption) the platform has had from us."""
+        return frozenset()
+
+    # -- what goes wrong
+
+    async def redeliver(self, event: str) -> None:
+        """Hand us an event once more."""
+        raise NotImplementedError
+
+    def outage(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """We cannot reach the platform meanwhile; people can."""
+        raise NotImplementedError
+
+    def spent(self) -> bool:
+        """Whether everything that was to go wrong with a send has gone wrong."""
+        raise NotImplementedError
+
+    async def limit_next(self, seconds: float) -> None:
+        """Our next send is answered by "later", for about so long."""
+        raise NotImplementedError
+
+    async def lose_answer(self) -> None:
+        """Our next send has its effect, and its answer is lost."""
+        raise NotImplementedError
+
 
 class Listener:
     """An intake that keeps what it is handed, as the inbox would."""
@@ -81,15 +193,17 @@ class Listener:
     def __init__(self) -> None:
         self.events: dict[str, Inbound] = {}
         self.handed = 0
+        self.complaints: list[str] = []
         self._marks: dict[tuple[str, str], str] = {}
         self._changed = asyncio.Condition()
 
-    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
-        new = event.event_id not in self.events
-        self.events.setdefault(event.event_id, event)
-        self.handed += 1
+    async def accept(self, *events: Inbound, watermark: Watermark | None = None) -> bool:
+        new = any(event.event_id not in self.events for event in events)
+        for event in events:
+            self.events.setdefault(event.event_id, event)
+            self.handed += 1
         if watermark is not None:
-            self._marks[event.place.transport, watermark[0]] = watermark[1]
+            self._marks[watermark.transport, watermark.scope] = watermark.value
         async with self._changed:
             self._changed.notify_all()
         return new
@@ -97,8 +211,14 @@ class Listener:
     async def watermark(self, transport: str, scope: str) -> str | None:
         return self._marks.get((transport, scope))
 
+    async def knows(self, transport: str, account: str) -> bool:
+        return True
+
     async def complete(self, event: Inbound) -> Sequence[str]:
         return ()
+
+    async def tell(self, transport: str, words: str) -> None:
+        self.complaints.append(words)
 
     async def heard(self, *texts: str) -> None:
         """Wait until exactly *texts* were said, in this order."""
@@ -114,6 +234,15 @@ async def started(frontend: Frontend, intake: Listener | None = None) -> AsyncIt
         yield frontend
     finally:
         await frontend.close()
+
+
+async def patiently(send: Callable[[], Awaitable[T]]) -> T:
+    """Send as the relay does where the platform asks for patience."""
+    while True:
+        try:
+            return await send()
+        except Later as later:
+            await asyncio.sleep(later.seconds)
 
 
 def fences_are_whole(text: str) -> bool:
@@ -183,18 +312,31 @@ class FrontendContract:
             [second] = frontend.render(Post(text="second"))
             root = await frontend.open_thread(platform.channel, first, "key-1", "the title")
             for to in (Target(channel=platform.channel), Target(channel=platform.channel, root=root)):
-                made = await frontend.post(to, first, f"post {to.root}")
+                made = await patiently(lambda: frontend.post(to, first, f"post {to.root}"))  # noqa: B023
                 if frontend.capabilities().edits:
-                    await frontend.edit(to, made, second, f"edit {to.root}")
+                    await patiently(lambda: frontend.edit(to, made, second, f"edit {to.root}"))  # noqa: B023
                     assert [(s.text, s.actions) for s in await platform.seen(to.root) if s.id == made] == [
                         ("second", ())
                     ]
-                await frontend.delete(to, made)
-                await frontend.delete(to, made)
+                for _ in range(2):
+                    await patiently(lambda: frontend.delete(to, made))  # noqa: B023
                 assert made not in [one.id for one in await platform.seen(to.root)]
             if frontend.capabilities().edits:
-                await frontend.edit(Target(channel=platform.channel, root=root), root, second, "root")
+                within = Target(channel=platform.channel, root=root)
+                await patiently(lambda: frontend.edit(within, root, second, "root"))
                 assert [one.text for one in await platform.seen()] == ["second"]
+
+    async def test_what_it_supports_it_says_of_every_feature(self, platform: Platform) -> None:
+        assert set(platform.support) == set(Feature)
+        async with started(platform.frontend) as frontend:
+            caps = frontend.capabilities()
+            for feature, there in (
+                (Feature.BUTTONS, caps.actions_max > 0),
+                (Feature.EDITS, caps.edits),
+                (Feature.FILES, caps.files),
+                (Feature.REPEATS, frontend.repeatable(time.time())),
+            ):
+                assert (platform.level(feature) is Level.FULL) == there, feature
 
     async def test_a_repeated_send_is_honoured_or_can_be_told(self, platform: Platform) -> None:
         here = Target(channel=platform.channel)
@@ -206,7 +348,7 @@ class FrontendContract:
             assert list(await frontend.find(here, "key-1")) == [first]
             again = await frontend.post(here, wire, "key-1")
             found = list(await frontend.find(here, "key-1"))
-            if frontend.capabilities().idempotent:
+            if frontend.repeatable(time.time()):
                 assert again == first
                 assert await frontend.open_thread(platform.channel, wire, "key-2", "the title") == root
                 assert len(await platform.seen()) == 2
@@ -218,7 +360,7 @@ class FrontendContract:
         caps = platform.frontend.capabilities()
         for post in texts(caps):
             wires = platform.frontend.render(post)
-            assert 1 <= len(wires) <= caps.parts_max
+            assert 1 <= sum(not wire.get("attachment") for wire in wires) <= caps.parts_max
             for wire in wires:
                 assert platform.length(wire) <= caps.text_max
                 assert post.verbatim or fences_are_whole(platform.read(wire).text), post.text
@@ -265,9 +407,20 @@ class FrontendContract:
             assert [file for one in seen for file in one.files] == [("a.diff", "+x\n")]
         assert ["The title" in str(wire) for wire in wires] == [True] + [False] * (len(wires) - 1)
         if "reply_to" in platform.carries:
-            assert {one.reply_to for one in seen} == {"event-1"}
+            told = [one for one, wire in zip(seen, wires, strict=True) if not wire.get("attachment")]
+            assert {one.reply_to for one in told} == {"event-1"}
         if "verdict" in platform.carries:
             assert [one.verdict for one in seen if one.verdict] == ["ok"]
+
+    async def test_a_picture_is_shown_or_named(self, platform: Platform) -> None:
+        dot = base64.b64decode(_DOT)
+        wires = platform.frontend.render(
+            Post(text="look", files=(File(name="a.png", content=_DOT, encoded=True),))
+        )
+        if platform.level(Feature.IMAGES) is Level.FULL:
+            assert list(platform.images(wires)) == [("a.png", dot)]
+        else:
+            assert "a.png" in str(wires)
 
     async def test_what_people_say_is_handed_on_once_and_in_order(self, platform: Platform) -> None:
         listener = Listener()
@@ -283,8 +436,8 @@ class FrontendContract:
         assert {event.place.channel for event in events} == {platform.channel}
 
     async def test_what_was_said_while_we_were_away_is_handed_on(self, platform: Platform) -> None:
-        if not platform.speaks_while_away:
-            pytest.skip("nobody can speak there without us")
+        if platform.level(Feature.AWAY) is Level.NONE:
+            pytest.skip(platform.support[Feature.AWAY].how or "nobody can speak there without us")
         listener = Listener()
         async with started(platform.frontend, listener):
             await platform.speak("before")

@@ -19,6 +19,7 @@ from orchestrator.transport import (
     Post,
     Target,
     Verdict,
+    Watermark,
 )
 
 Answering = Callable[["House", Inbound], Any]
@@ -50,7 +51,14 @@ class House:
     def socket(self) -> Path:
         return self.frontend.socket
 
-    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
+    async def knows(self, transport: str, account: str) -> bool:
+        raise AssertionError("nobody is invited to the terminal")
+
+    async def tell(self, transport: str, words: str) -> None:
+        raise AssertionError(f"the terminal has nothing to complain of: {words}")
+
+    async def accept(self, *events: Inbound, watermark: Watermark | None = None) -> bool:
+        [event] = events
         assert watermark is None
         new = event.event_id not in self.events
         self.events[event.event_id] = event

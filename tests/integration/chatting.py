@@ -7,13 +7,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from bots.gateway import Gateway
+from bots.terminal.frontend import TerminalFrontend
+from bots.terminal.settings import TerminalSettings
 from orchestrator.agent import Started
 from orchestrator.errors import UserError
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.projects import RepoState
 from orchestrator.settings import PersonSettings, Settings
 from orchestrator.store import projects, runs, schema
-from orchestrator.transport import Inbound, InboundKind, Place
+from orchestrator.store.outbox import key_of
+from orchestrator.transport import Frontend, Inbound, InboundKind, Place
 from tests.conftest import Clock
 
 
@@ -35,6 +38,7 @@ class Chat:
             },
         )
         self.restarts: list[bool] = []
+        self.state = "connected"
         self.orchestrator = Orchestrator(
             settings,
             homes={"chat": "main"},
@@ -42,11 +46,13 @@ class Chat:
             check_agent=check_agent,
             version="1.2.3",
             request_restart=lambda: self.restarts.append(True),
+            frontends=lambda: {"chat": self},
             clock=clock,
         )
         self.db = self.orchestrator.database
         self.gateway = Gateway(self.orchestrator.services)
         self._ids = itertools.count(1)
+        self.frontend: Frontend = TerminalFrontend(TerminalSettings(), self.db, folder)
 
     async def say(
         self,
@@ -58,6 +64,8 @@ class Chat:
         event_id: str = "",
         addressed: bool = True,
         channel: str = "main",
+        kind: InboundKind | None = None,
+        subject: str = "",
     ) -> dict[str, Any]:
         """Say something and return the answer as the outbox has it; {} where there is none."""
         event = Inbound(
@@ -68,13 +76,15 @@ class Chat:
             text=text,
             root=root,
             addressed=addressed,
-            kind=InboundKind.ACTION if action else InboundKind.MESSAGE,
+            kind=kind or (InboundKind.ACTION if action else InboundKind.MESSAGE),
             action=action,
+            subject=subject,
         )
         await self.gateway.accept(event)
         await self.gateway.idle()
-        said = await self.rows(sa.select(schema.outbox.c.post).order_by(schema.outbox.c.id.desc()))
-        return next((row["post"] for row in said if row["post"]["reply_to"] == event.event_id), {})
+        key = key_of("reply", "chat", event.event_id)
+        said = await self.rows(sa.select(schema.outbox.c.post).where(schema.outbox.c.key == key))
+        return said[0]["post"] if said else {}
 
     async def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         async with self.db.read() as tx:

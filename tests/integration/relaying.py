@@ -17,7 +17,7 @@ from orchestrator.store import outbox, projects, schema, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.outbox import Message
 from orchestrator.tasks import Task
-from orchestrator.transport import Inbound, Lane, Later, Place, Post
+from orchestrator.transport import Inbound, Lane, Later, Place, Post, Watermark
 
 TASK = "t-1"
 
@@ -25,8 +25,14 @@ TASK = "t-1"
 class Nobody:
     """An intake for platforms on which nobody speaks."""
 
-    async def accept(self, event: Inbound, *, watermark: tuple[str, str] | None = None) -> bool:
+    async def accept(self, *events: Inbound, watermark: Watermark | None = None) -> bool:
         return True
+
+    async def knows(self, transport: str, account: str) -> bool:
+        return False
+
+    async def tell(self, transport: str, words: str) -> None:
+        pass
 
     async def watermark(self, transport: str, scope: str) -> str | None:
         return None
@@ -145,6 +151,9 @@ class World:
         """Say something in any channel."""
         place = Place(transport=self.names[0], channel=channel)
         await self.speaker.say_at(tx, place, Post(text=text), key=f"{channel} {text}", urgency=urgency)
+
+    async def knows(self, transport: str, account: str) -> bool:
+        return False
 
     async def tell(self, *texts: str, urgency: Lane = Lane.NOTICE, **post: Any) -> str:
         """Say something in the task's thread, which is opened before; returns the last one's key."""

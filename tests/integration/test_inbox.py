@@ -18,7 +18,7 @@ from orchestrator.projects import Project, Role
 from orchestrator.settings import PersonSettings, Settings
 from orchestrator.store import inbox, people, projects, schema
 from orchestrator.store.database import Row, Signal, Tx
-from orchestrator.transport import Inbound, Place, Post
+from orchestrator.transport import Inbound, Place, Post, Watermark
 from tests.conftest import Clock
 
 
@@ -107,7 +107,7 @@ class House:
             root=root,
             addressed=addressed,
         )
-        return await self.gateway.accept(event, watermark=("all", mark) if mark else None)
+        return await self.gateway.accept(event, watermark=Watermark("chat", "all", mark) if mark else None)
 
     async def handled(self) -> None:
         await asyncio.wait_for(self.gateway.idle(), 20)

@@ -18,7 +18,7 @@ from orchestrator.delivery import relay
 from orchestrator.delivery.budget import Budget
 from orchestrator.store import outbox, people, schema
 from orchestrator.store.database import Database
-from orchestrator.transport import Action, Lane, Post, Target
+from orchestrator.transport import Action, Capabilities, Lane, Post, Target
 from tests.integration.relaying import TASK, World, until
 
 FAULTS = ("later", "lose_send", "lose_answer", "late", "delay", "disconnect", "lose_answer find_fails")
@@ -322,7 +322,7 @@ async def test_a_question_hurries_the_progress_before_it_and_keeps_the_order(mak
 
 
 async def test_who_waits_with_progress_is_hastened_by_what_stands_behind_it() -> None:
-    budget = Budget(rate=100.0, burst=4)
+    budget = Budget(Capabilities(text_max=100, rate=100.0, burst=4))
     order: list[str] = []
 
     async def send(who: str) -> None:

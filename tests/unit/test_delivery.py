@@ -1,27 +1,39 @@
 """Keys, merging and the rate budget of the delivery contract."""
 
 import asyncio
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.delivery.budget import Budget
+from orchestrator.delivery.grouping import as_one, next_group, superseded
 from orchestrator.delivery.posts import post_from_json, post_to_json
-from orchestrator.delivery.relay import backoff, merge_group, superseded
+from orchestrator.delivery.relay import backoff
 from orchestrator.store.outbox import Entry, Op, key_of
-from orchestrator.transport import Action, Card, File, Lane, Post, Tone, Verdict
+from orchestrator.transport import Action, Capabilities, Card, File, Lane, Post, Tone, Verdict
+
+PLENTY = Capabilities(text_max=6000)
+SCARCE = Capabilities(text_max=6000, rate=0.2)
 
 
 def entry(
-    op: Op = Op.POST, urgency: Lane = Lane.PROGRESS, *, verbatim: bool = False, subject: str = ""
+    op: Op = Op.POST,
+    urgency: Lane = Lane.PROGRESS,
+    *,
+    verbatim: bool = False,
+    subject: str = "",
+    text: str = "x",
+    thread: int | None = None,
 ) -> Entry:
-    post = {"text": "x", "verbatim": verbatim}
+    post = {"text": text, "verbatim": verbatim}
     return Entry(
         transport="t",
         lane="l",
         key="k",
         op=op,
         channel="c",
+        thread_id=thread,
         urgency=int(urgency),
         post=post,
         at=0.0,
@@ -38,10 +50,68 @@ def test_a_key_fits_a_nonce_and_follows_from_its_parts_alone(parts: list[str]) -
 
 def test_only_a_stretch_of_progress_of_one_kind_is_merged() -> None:
     progress, program, answer = entry(), entry(verbatim=True), entry(urgency=Lane.URGENT)
-    assert len(merge_group([progress, progress, program, progress])) == 2
-    assert len(merge_group([progress, answer, progress])) == 1
-    assert len(merge_group([answer, answer])) == 1
-    assert len(merge_group([entry(Op.EDIT), progress])) == 1
+    assert len(next_group([progress, progress, program, progress], PLENTY)) == 2
+    assert len(next_group([progress, answer, progress], PLENTY)) == 1
+    assert len(next_group([answer, answer], PLENTY)) == 1
+    assert len(next_group([entry(Op.EDIT), progress], PLENTY)) == 1
+
+
+def test_where_messages_are_scarce_progress_goes_along_with_what_follows() -> None:
+    progress, program, answer = entry(), entry(verbatim=True), entry(urgency=Lane.URGENT)
+    edit, opening = entry(Op.EDIT, Lane.NOTICE), entry(Op.OPEN, Lane.NOTICE)
+    whole = [progress, edit, program, edit, answer, progress]
+    assert next_group(whole, SCARCE) == [answer, progress, program]
+    assert next_group([answer, progress], SCARCE) == [answer]
+    assert next_group([opening, progress, answer], SCARCE) == [opening]
+    assert next_group([progress, program, edit], SCARCE) == [progress]
+
+
+def test_where_messages_are_scarce_an_answer_does_not_wait_for_an_edit() -> None:
+    edit, answer = entry(Op.EDIT, Lane.NOTICE), entry(urgency=Lane.URGENT)
+    assert next_group([edit, answer], SCARCE) == [answer]
+    assert next_group([edit, answer], PLENTY) == [edit]
+    assert next_group([edit, entry()], SCARCE) == [edit]
+
+
+def test_where_messages_are_scarce_a_notice_goes_along_or_takes_along() -> None:
+    notice, progress = entry(urgency=Lane.NOTICE, thread=1, text="asked"), entry(text="a\nb\n", verbatim=True)
+    edit, done = entry(Op.EDIT, Lane.NOTICE), entry(urgency=Lane.FINAL, text="merged")
+    in_channel = replace(notice, thread_id=None)
+    pressed = replace(notice, post=notice.post | {"actions": [{"label": "Yes", "line": "yes"}]})
+    much = entry(text="x" * 5990)
+    assert next_group([notice, progress, done], SCARCE) == [done, notice, progress]
+    assert next_group([notice, edit, progress, progress], SCARCE) == [notice, progress, progress]
+    assert next_group([notice, much], SCARCE) == [notice]
+    assert next_group([in_channel, done], SCARCE) == [in_channel]
+    assert next_group([pressed, progress], SCARCE) == [pressed]
+    assert next_group([notice, progress], PLENTY) == [notice]
+    assert as_one([notice, progress]).text == "asked\n\n    a\n    b"
+    assert as_one([done, notice, progress]).text == "asked\n\n    a\n    b\n\nmerged"
+    card = replace(notice, post={"card": {"title": "Fix it", "fields": [["project", "p"]]}})
+    assert as_one([done, card]).text == "**Fix it**; project: p\n\nmerged"
+    assert not as_one([done, card]).files
+
+
+def test_where_messages_are_scarce_progress_is_shown_whole_unless_too_much_waits() -> None:
+    part = entry(text="x" * 2500)
+    assert len(next_group([part] * 2, SCARCE)) == 2
+    assert len(next_group([part] * 7, SCARCE)) == 2
+    assert len(next_group([part] * 8, SCARCE)) == 8, "20,000 characters are summarised"
+    assert len(next_group([part] * 8, PLENTY)) == 8
+    assert len(next_group([entry(text="x" * 7000), part], SCARCE)) == 1
+
+
+def test_progress_that_goes_along_is_shown_or_attached_whole() -> None:
+    lines = "".join(f"line {n}\n" for n in range(40))
+    short = replace(entry(verbatim=True), post={"text": "a ``` b\n", "verbatim": True})
+    long = replace(entry(), post={"text": lines, "verbatim": False})
+    done = replace(entry(urgency=Lane.FINAL), post={"text": "merged"})
+    asks = replace(done, post={"text": "sure?", "actions": [{"label": "Yes", "line": "yes"}]})
+    assert as_one([done, short]).text == "    a ``` b\n\nmerged"
+    assert as_one([done, long]).files == (File(name="output.txt", content=lines),)
+    assert as_one([done, long]).text == "… 40 lines of output, all attached …\n\nmerged"
+    assert as_one([asks, short]).files == (File(name="output.txt", content="a ``` b\n"),), "cards are edited"
+    assert as_one([long, long]).text == lines * 2
 
 
 def test_an_edit_is_dropped_when_a_later_one_replaces_it() -> None:
@@ -69,11 +139,11 @@ def test_backoff_grows_and_is_bounded() -> None:
     pauses = [backoff(n) for n in range(50)]
     assert pauses == sorted(pauses)
     assert pauses[0] < 1
-    assert pauses[-1] == 60
+    assert pauses[-1] == 10
 
 
 async def test_the_urgent_goes_first_and_has_a_reserve() -> None:
-    budget = Budget(rate=200.0, burst=4)
+    budget = Budget(Capabilities(text_max=100, rate=200.0, burst=4))
     order: list[str] = []
 
     async def send(name: str, urgency: Lane) -> None:
@@ -91,7 +161,7 @@ async def test_the_urgent_goes_first_and_has_a_reserve() -> None:
 
 
 async def test_nothing_passes_while_the_platform_wants_rest() -> None:
-    budget = Budget(rate=1000.0, burst=10)
+    budget = Budget(Capabilities(text_max=100, rate=1000.0, burst=10))
     loop = asyncio.get_running_loop()
     begun = loop.time()
     budget.cool(0.2)
@@ -100,7 +170,7 @@ async def test_nothing_passes_while_the_platform_wants_rest() -> None:
 
 
 async def test_whoever_gives_up_waiting_takes_no_token() -> None:
-    budget = Budget(rate=100.0, burst=1)
+    budget = Budget(Capabilities(text_max=100, rate=100.0, burst=1))
     await budget.acquire(Lane.URGENT)
     given_up = asyncio.create_task(budget.acquire(Lane.URGENT))
     await asyncio.sleep(0)

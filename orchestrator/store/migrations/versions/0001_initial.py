@@ -212,6 +212,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.Float(), nullable=True),
         sa.Column("sent_at", sa.Float(), nullable=True),
+        sa.Column("unsure_since", sa.Float(), nullable=True),
         sa.Column("remote_id", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["outbox_id"], ["outbox.id"], ondelete="CASCADE"),
@@ -220,12 +221,28 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_wire_outbox_id"), "wire", ["outbox_id"], unique=False)
     op.create_index(
+        "wire_edits",
+        "wire",
+        ["transport", "subject", "id"],
+        unique=False,
+        sqlite_where=sa.text("op = 'edit'"),
+        postgresql_where=sa.text("op = 'edit'"),
+    )
+    op.create_index(
         "wire_open",
         "wire",
         ["transport", "lane", "id"],
         unique=False,
         sqlite_where=sa.text("state IN ('ready', 'sending', 'held')"),
         postgresql_where=sa.text("state IN ('ready', 'sending', 'held')"),
+    )
+    op.create_index(
+        "wire_remote",
+        "wire",
+        ["transport", "remote_id"],
+        unique=False,
+        sqlite_where=sa.text("remote_id IS NOT NULL"),
+        postgresql_where=sa.text("remote_id IS NOT NULL"),
     )
     op.create_table(
         "binding",
@@ -339,8 +356,8 @@ def upgrade() -> None:
         "message",
         ["task_id", "at"],
         unique=False,
-        sqlite_where=sa.text("state IN ('queued', 'kept')"),
-        postgresql_where=sa.text("state IN ('queued', 'kept')"),
+        sqlite_where=sa.text("state IN ('queued', 'sent', 'kept')"),
+        postgresql_where=sa.text("state IN ('queued', 'sent', 'kept')"),
     )
     op.create_table(
         "question",

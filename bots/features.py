@@ -1,0 +1,91 @@
+"""What a frontend can do, in words that hold for every chat platform: the rows of docs/frontends.md.
+
+The contract suite reads each frontend's `SUPPORT` to decide what it asserts, so that the page is a fact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.transport import Capabilities
+
+
+class Feature(StrEnum):
+    """Something that a person cares about, or that delivery rests on."""
+
+    THREADS = "threads"
+    BUTTONS = "buttons"
+    EDITS = "messages that change"
+    FILES = "files"
+    IMAGES = "images"
+    QUIET = "quiet progress"
+    COMPLETION = "completion"
+    AMENDING = "editing what you said"
+    WITHDRAWING = "taking back what you said"
+    AWAY = "speaking while the daemon is away"
+    TYPING = "typing notice"
+    RECEIPTS = "read receipts"
+    ENCRYPTION = "encryption"
+    REDELIVERY = "hearing once"
+    REPEATS = "saying once"
+
+
+MEANINGS: Mapping[Feature, str] = {
+    Feature.THREADS: "Each task has a thread of its own, under a message that shows how it stands.",
+    Feature.BUTTONS: "What can be decided can be pressed, and only while it is open.",
+    Feature.EDITS: "A message of ours that is no longer true is changed where it stands.",
+    Feature.FILES: "Diffs, logs and long output are attached whole.",
+    Feature.IMAGES: "A picture is shown as a picture.",
+    Feature.QUIET: "An agent's progress rings nobody's phone.",
+    Feature.COMPLETION: "An unfinished command can be completed from what there is.",
+    Feature.AMENDING: "Editing your message changes it while nobody has acted on it; we say how it was.",
+    Feature.WITHDRAWING: "Deleting your message takes it back while nobody has acted on it; we say how it was.",
+    Feature.AWAY: "What you say while the daemon is away is done when it is back.",
+    Feature.TYPING: "The platform shows that we are at work on what you said.",
+    Feature.RECEIPTS: "The platform shows that what you said is safe with us.",
+    Feature.ENCRYPTION: "What is said can be read by those in the room only, and not by the platform.",
+    Feature.REDELIVERY: "What the platform hands us twice is done once.",
+    Feature.REPEATS: "What we send again because its answer was lost is shown once.",
+}
+
+
+class Level(StrEnum):
+    """How far a frontend supports something."""
+
+    FULL = "full"
+    DEGRADED = "degraded"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How far, and in which way or what to do instead."""
+
+    level: Level
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What docs/frontends.md says of one frontend."""
+
+    support: Mapping[Feature, Support]
+    speaking: str
+    """How a command is said there."""
+    limits: Capabilities | str = "the platform says"
+    """Or why they cannot be told."""
+
+
+def full(how: str = "") -> Support:
+    """It is supported."""
+    return Support(Level.FULL, how)
+
+
+def degraded(how: str) -> Support:
+    """It is supported in part, or in another way."""
+    return Support(Level.DEGRADED, how)
+
+
+def none(how: str = "") -> Support:
+    """It is not supported."""
+    return Support(Level.NONE, how)

@@ -1,0 +1,34 @@
+"""What Matrix can do."""
+
+from collections.abc import Mapping
+
+from bots.features import Feature, Support, degraded, full, none
+
+SUPPORT: Mapping[Feature, Support] = {
+    Feature.THREADS: full("under a message in the project's room"),
+    Feature.BUTTONS: full("reactions, with the line to type beside each"),
+    Feature.EDITS: full(),
+    Feature.FILES: full("as messages of their own behind the text"),
+    Feature.IMAGES: full(),
+    Feature.QUIET: full("as notices, for which clients do not ring"),
+    Feature.COMPLETION: none("`help`, and a refusal names the nearest command"),
+    Feature.AMENDING: full(),
+    Feature.WITHDRAWING: full("by removing the message"),
+    Feature.AWAY: full(),
+    Feature.TYPING: full("while an agent's progress comes"),
+    Feature.RECEIPTS: full(),
+    Feature.ENCRYPTION: degraded("in rooms that are encrypted, but for reactions and what hangs on what"),
+    Feature.REDELIVERY: full("by the event's id"),
+    Feature.REPEATS: full("by the transaction's id for half a day, then by reading the room back"),
+}
+
+SPEAKING = (
+    "In a room with others, `!aq task list`, or the bot's name or a mention of it before the command; in a room with "
+    "the bot alone the command does. In a task's thread plain words go to its agent, and `!` before them interrupts "
+    "it. What can be decided is decided by a reaction, by its line, or in words."
+)
+
+LIMITS = (
+    "6,000 characters a message; the pace is learnt from the homeserver, and where it is slow, progress is summed up "
+    "and attached whole"
+)

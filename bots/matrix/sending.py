@@ -1,0 +1,251 @@
+"""Sends into rooms: encrypted where the room is, each event under a transaction id that follows from its key."""
+
+import asyncio
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from nio import (
+    AsyncClient,
+    ErrorResponse,
+    MessageDirection,
+    RoomMessagesResponse,
+    RoomSendResponse,
+    UploadResponse,
+)
+from nio.api import RelationshipType
+from nio.exceptions import EncryptionError, LocalProtocolError, SendRetryError
+
+from bots.matrix.faults import NETWORK, failure, retry_after, status
+from bots.matrix.limits import Limits
+from bots.matrix.rendering import edited, file_content, mimetype_of, qualified, relation
+from orchestrator.transport import File, Later, Refused, Target, Unknown, Wire
+
+log = structlog.get_logger(__name__)
+
+KEY = "io.agent-queue.key"
+"""Where an event carries its key, for a device that comes after this one."""
+_PAGES = 50
+_AWAY = 10.0
+"""Seconds until a room is tried again that we are not in."""
+_AGAIN = 2.0
+
+
+class Sender:
+    """Sends events of one client."""
+
+    def __init__(self, client: AsyncClient, limits: Limits, *, seeds: bool) -> None:
+        self._client = client
+        self._limits = limits
+        self._seeds = seeds
+        self._sharing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._errands: set[asyncio.Task[None]] = set()
+        self._seeded: set[str] = set()
+        """Messages with reactions of ours."""
+
+    async def close(self) -> None:
+        """End what runs beside the sends."""
+        for errand in self._errands:
+            errand.cancel()
+        await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def post(self, room: str, to: Target, wire: Wire, key: str) -> str:
+        """Send a message, or a file; returns the event's id."""
+        if wire.get("attachment"):
+            content = await self._uploaded(room, File(**wire["file"]))
+        else:
+            content = dict(wire["content"])
+        content = relation(content, root=to.root, reply_to=wire.get("reply_to")) | {KEY: key}
+        event = await self.send(room, "m.room.message", content, key)
+        if wire.get("reactions"):
+            self._errand(self._seed(room, event, wire["reactions"]))
+        return event
+
+    async def edit(self, room: str, to: Target, message: str, wire: Wire, key: str) -> None:
+        """Replace a message, and the reactions that stood for its buttons."""
+        await self.send(room, "m.room.message", edited(wire["content"], message) | {KEY: key}, key)
+        if message in self._seeded or message != to.root or wire.get("reactions"):
+            self._errand(self._reseed(room, message, wire.get("reactions") or {}))
+
+    async def redact(self, room: str, event: str, key: str) -> None:
+        """Take an event back; harmless where it is gone."""
+        answer = await self._asked(self._client.room_redact(room, event, tx_id=key))
+        if isinstance(answer, ErrorResponse) and status(answer) != 404:
+            raise self._failure(answer, room)
+
+    async def send(self, room: str, kind: str, content: dict[str, Any], key: str) -> str:
+        """Send one event; returns its id. A repeat under one key is no second event."""
+        known = self._client.rooms.get(room)
+        if known is None:
+            raise Later(_AWAY, f"I am not in the room {room}", everywhere=False)
+        if known.encrypted:
+            await self._share_keys(room)
+        answer = await self._asked(
+            self._client.room_send(room, kind, content, tx_id=key, ignore_unverified_devices=True)
+        )
+        if isinstance(answer, RoomSendResponse):
+            return str(answer.event_id)
+        raise self._failure(answer, room)
+
+    async def _share_keys(self, room: str) -> None:
+        """See that everybody in the room has the key of what is sent next, or say that nothing was sent.
+
+        The library counts a key as shared also where some of its requests have failed.
+        """
+        client = self._client
+        if client.olm is None:
+            raise Refused("the room is encrypted, and the libraries for that are not installed")
+        async with self._sharing[room]:
+            try:
+                if not client.rooms[room].members_synced:
+                    await self._asked(client.joined_members(room))
+                if client.should_query_keys:
+                    await self._asked(client.keys_query())
+                if not client.olm.should_share_group_session(room):
+                    return
+                await self._asked(client.share_group_session(room, ignore_unverified_devices=True))
+            except Unknown as unknown:
+                client.sharing_session.pop(room, None)
+                raise Later(
+                    _AGAIN, f"the keys of {room} could not be shared: {unknown}", everywhere=False
+                ) from unknown
+            if left := self._without_key(room):
+                client.invalidate_outbound_session(room)
+                raise Later(_AGAIN, f"the key has not reached {', '.join(left)}", everywhere=False)
+
+    def _without_key(self, room: str) -> list[str]:
+        """Devices in the room that could have been given its present key and were not."""
+        client = self._client
+        if client.olm is None:
+            return []
+        session = client.olm.outbound_group_sessions[room]
+        reached = session.users_shared_with | session.users_ignored
+        return [
+            f"{user}'s {device.id}"
+            for user in client.rooms[room].users
+            for device in client.device_store.active_user_devices(user)
+            if (user, device.id) not in reached and client.olm.session_store.get(device.curve25519)
+        ]
+
+    async def _uploaded(self, room: str, file: File) -> dict[str, Any]:
+        """A file put into the media store, as the content of its event."""
+        encrypted = bool((known := self._client.rooms.get(room)) and known.encrypted)
+        raw, mimetype = file.raw, mimetype_of(file.name, file.raw)
+        answer, keys = await self._asked(
+            self._client.upload(
+                io.BytesIO(raw),
+                content_type=mimetype,
+                filename=file.name,
+                encrypt=encrypted,
+                filesize=len(raw),
+            )
+        )
+        if not isinstance(answer, UploadResponse):
+            raise self._failure(answer, room)
+        source: str | Mapping[str, Any] = answer.content_uri
+        if encrypted:
+            source = {"url": answer.content_uri, **keys}
+        return file_content(file.name, mimetype, len(raw), source)
+
+    async def find(self, room: str, key: str) -> list[str]:
+        """Our events in the room that were sent under *key*, oldest first. Unknown where the room cannot be read."""
+        found: list[str] = []
+        start: str | None = None
+        for _ in range(_PAGES):
+            answer = await self._asked(
+                self._client.room_messages(
+                    room,
+                    start=start,
+                    limit=100,
+                    direction=MessageDirection.back,
+                    message_filter={"senders": [self._client.user_id]},
+                )
+            )
+            if not isinstance(answer, RoomMessagesResponse):
+                raise Unknown(str(failure(answer)))
+            found += [event.event_id for event in answer.chunk if _sent_under(event.source, key)]
+            if not answer.end or answer.end == start:
+                break
+            start = answer.end
+        return found[::-1]
+
+    async def _asked(self, request: Any) -> Any:
+        """The answer to a request; Unknown where none came."""
+        try:
+            return await request
+        except NETWORK as fault:
+            raise Unknown(f"{type(fault).__name__}: {fault}") from fault
+        except (EncryptionError, LocalProtocolError, SendRetryError) as fault:
+            raise Later(_AGAIN, f"{type(fault).__name__}: {fault}", everywhere=False) from fault
+
+    def _failure(self, answer: ErrorResponse, room: str) -> Exception:
+        if (wait := retry_after(answer)) is not None:
+            self._limits.refused(wait)
+        if not answer.status_code and status(answer) != 413:
+            return Unknown(f"HTTP {status(answer)}, not from the homeserver")  # what stands before it, while it is away
+        if answer.status_code == "M_FORBIDDEN" and room not in self._client.rooms:
+            return Later(_AWAY, f"I am not in the room {room}", everywhere=False)
+        return failure(answer)
+
+    # -- decoration: lost in a crash, never in anybody's way
+
+    def _errand(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def _seed(self, room: str, event: str, reactions: Mapping[str, str]) -> None:
+        """Put reactions under a message to be clicked, unless each one costs a message."""
+        for emoji in reactions:
+            if not self._seeds or self._limits.interval:
+                return
+            content = {
+                "m.relates_to": {"rel_type": "m.annotation", "event_id": event, "key": qualified(emoji)}
+            }
+            try:
+                await self.send(room, "m.reaction", content, f"seed {event} {emoji}")
+                self._seeded.add(event)
+            except (Refused, Later, Unknown) as failed:
+                log.debug("matrix.not_seeded", room=room, error=str(failed))
+                return
+
+    async def _reseed(self, room: str, message: str, reactions: Mapping[str, str]) -> None:
+        """Take back the reactions of ours that stand for nothing any more, and put those that do."""
+        if self._limits.interval:
+            return
+        try:
+            kept = {qualified(emoji) for emoji in reactions}
+            found = self._client.room_get_event_relations(room, message, RelationshipType.annotation)
+            async for event in found:
+                key = event.source["content"]["m.relates_to"].get("key", "")
+                if event.sender == self._client.user_id and key not in kept:
+                    await self.redact(room, event.event_id, f"unseed {event.event_id}")
+            self._seeded.discard(message)
+        except (Refused, Later, Unknown, AttributeError, *NETWORK) as failed:
+            log.debug("matrix.not_unseeded", room=room, error=str(failed))  # an error's answer has no pages
+        await self._seed(room, message, reactions)
+
+    def typing(self, room: str) -> None:
+        """Show for a while that work goes on in the room."""
+        self.errand(self._client.room_typing(room, True, 30_000))
+
+    def read(self, room: str, event: str, root: str | None) -> None:
+        """Show that we have read so far."""
+        self.errand(self._client.update_receipt_marker(room, event, thread_id=root or "main"))
+
+    def errand(self, request: Any) -> None:
+        """Make a request beside the sends, whatever becomes of it."""
+        self._errand(self._quietly(request))
+
+    async def _quietly(self, request: Any) -> None:
+        try:
+            await request
+        except NETWORK as fault:
+            log.debug("matrix.errand_failed", error=str(fault))
+
+
+def _sent_under(source: Mapping[str, Any], key: str) -> bool:
+    content = source.get("content", {})
+    return key in (source.get("unsigned", {}).get("transaction_id"), content.get(KEY))

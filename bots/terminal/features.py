@@ -1,0 +1,33 @@
+"""What the terminal chat can do."""
+
+from collections.abc import Mapping
+
+from bots.features import Feature, Support, degraded, full, none
+from bots.terminal.wires import CAPABILITIES
+
+SUPPORT: Mapping[Feature, Support] = {
+    Feature.THREADS: full("beside the channel"),
+    Feature.BUTTONS: full("by key or click; `--plain` shows the line to type"),
+    Feature.EDITS: full(),
+    Feature.FILES: full("opened with Enter or a click"),
+    Feature.IMAGES: none("a picture is listed, and cannot be looked at"),
+    Feature.QUIET: none("nothing rings"),
+    Feature.COMPLETION: full("with Tab"),
+    Feature.AMENDING: none("`task edit`, or say what is different"),
+    Feature.WITHDRAWING: none("`task stop`, or say that it is void"),
+    Feature.AWAY: degraded(
+        "a chat that is open keeps it; one that is opened meanwhile says that nobody is there"
+    ),
+    Feature.TYPING: none(),
+    Feature.RECEIPTS: none("your line appears when it is stored"),
+    Feature.ENCRYPTION: none("a socket of this host, open to its owner unless `socket_mode` says more"),
+    Feature.REDELIVERY: full("by the event's id"),
+    Feature.REPEATS: full("by the message's key"),
+}
+
+SPEAKING = (
+    "Type the command and press Enter; there is no sigil, as nobody else is spoken to. In a task's thread plain words "
+    'go to its agent, and `!` before them interrupts it. `agent-queue do "task list"` says one command from a shell.'
+)
+
+LIMITS = CAPABILITIES
