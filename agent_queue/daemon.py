@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,11 +62,16 @@ def sole_user(data_dir: Path) -> Iterator[None]:
         yield
 
 
+Create = Callable[..., Frontend]
+"""What makes a frontend of its section, as `bots.registry.create` does."""
+
+
 class Daemon:
     """One run of the daemon, from a loaded configuration to a clean end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, create: Create = registry.create) -> None:
         self.settings = settings
+        self._create = create
         self.restart_requested = False
         self.failed = False
         """A part of us died, which is why we ended."""
@@ -89,7 +94,7 @@ class Daemon:
         self._ending.set()
 
     async def run(self) -> bool:
-        """Run until a signal or a restart; returns whether a restart was asked for."""
+        """Run until it is asked to end or to restart; returns whether the latter."""
         names = self.settings.frontends
         self.settings.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.orchestrator = Orchestrator(
@@ -104,21 +109,32 @@ class Daemon:
         await self.orchestrator.initialize()
         self.gateway = Gateway(self.orchestrator.services)
         self._connections = [self._connection(name, section) for name, section in names.items()]
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_stop)
         try:
             async with self._running():
                 await self._ending.wait()
         finally:
             await self.orchestrator.shutdown()
+        return self.restart_requested
+
+    async def run_until_signal(self) -> bool:
+        """Run, and end at SIGTERM and SIGINT as well."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
+        try:
+            return await self.run()
+        finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-        return self.restart_requested
+
+    @property
+    def connected(self) -> bool:
+        """Whether every frontend is."""
+        return bool(self._connections) and all(c.state == "connected" for c in self._connections)
 
     def _connection(self, name: str, section: BaseModel) -> Connection:
         one = self.orchestrator
-        frontend: Frontend = registry.create(
+        frontend: Frontend = self._create(
             name, section, database=one.database, data_dir=self.settings.data_dir, redact=one.redact
         )
         relay = Relay(one.database, frontend, clock=time.time, redact=one.redact)
@@ -233,7 +249,7 @@ def run(config_path: Path | None) -> int:
     configure_logs(settings.log_level, Redactor(settings))
     daemon = Daemon(settings)
     with sole_user(Path(settings.data_dir)):
-        restart = asyncio.run(daemon.run())
+        restart = asyncio.run(daemon.run_until_signal())
     if restart:
         log.info("daemon.restarting")
         restart_process()

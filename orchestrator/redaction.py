@@ -30,7 +30,7 @@ _SHAPES = tuple(
         r"\bgh[a-z]_[A-Za-z0-9]{16,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}",
         r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # AWS
         r"\bAIza[\w-]{30,}",  # Google
-        r"\bsyt_[A-Za-z0-9+/=]+_\w{10,}",  # Matrix
+        r"\bsyt_[A-Za-z0-9+/=]+_\w{10,}|\bm(?:at|ar|ct)_[A-Za-z0-9]{16,}(?:_\w+)?",  # Matrix
         r"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,}",  # Discord
         r"(?i:\bbearer)\s+(?=[\w.~+/-]*\d)([\w.~+/-]{12,}=*)",
         r"://[^\s/:@]{0,255}:([^\s/@]{1,1024})@",  # a password in a URL

@@ -1,8 +1,9 @@
 """Commands that queue tasks and move them."""
 
 import random
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+from orchestrator.agent import SendMode
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
 from orchestrator.commands.context import Answer, Context, code
 from orchestrator.commands.registry import Registry
@@ -293,6 +294,27 @@ async def delete(ctx: Context, args: OneTask) -> Answer:
     return Post(text=f"🗑 **{task.id}** is deleted.{more}")
 
 
+class ForAgent(OneTask):
+    """Words for an agent."""
+
+    text: Annotated[str, FreeText("the words")]
+    mode: Annotated[
+        Literal["queue", "steer", "interrupt"], Option("after its turn, within it, or in place of it")
+    ] = "queue"
+
+
+@here.command(
+    "task tell",
+    role=Role.OPERATOR,
+    summary="Say something to a task's agent, now or when it has finished its turn.",
+    example="task tell swift-falcon use tabs mode:steer",
+)
+async def tell(ctx: Context, args: ForAgent) -> Answer:
+    """What plain words in the task's thread do, from anywhere and in any mode."""
+    task = await tasks.get(ctx.tx, args.task)
+    return await say(ctx, task, args.text, SendMode(args.mode))
+
+
 class Reply(OneTask):
     """An answer to an agent."""
 
@@ -396,15 +418,26 @@ async def go_on(ctx: Context, task: Task, text: str) -> Post:
     return Post(text="💬 It goes on with your answer.")
 
 
-async def say(ctx: Context, task: Task, text: str) -> Post:
-    """Plain words in a task's thread: an answer, words for the working agent, or a note for its next run."""
+_SAID = {
+    SendMode.QUEUE: "📨 Queued for the agent.",
+    SendMode.STEER: "↪️ Told the agent at its work.",
+    SendMode.INTERRUPT: "⚡ Interrupting.",
+}
+
+
+async def say(ctx: Context, task: Task, text: str, mode: SendMode = SendMode.QUEUE) -> Post:
+    """Plain words in a task's thread: an answer, words for the working agent, or a note for its next run.
+
+    `!` before them interrupts.
+    """
     ctx.require(Role.OPERATOR, "speak to an agent")
     pending = await messages.open_questions(ctx.tx, task.id)
     if pending:
         return await give_answer(ctx, task, pending[0], text)
     live = await runs.live(ctx.tx, task.id)
     if live and task.status in (TaskStatus.ASSIGNED, TaskStatus.IN_PROGRESS):
-        interrupts = text.startswith("!")
+        if text.startswith("!"):
+            mode = SendMode.INTERRUPT
         words = Words(
             id=key_of(ctx.event.event_id, "words"),
             task_id=task.id,
@@ -412,11 +445,11 @@ async def say(ctx: Context, task: Task, text: str) -> Post:
             at=ctx.now,
             author=ctx.person.id,
             text=text.removeprefix("!").strip(),
-            mode="interrupt" if interrupts else "queue",
+            mode=mode,
             state=MessageState.QUEUED,
         )
         await messages.add(ctx.tx, words)
-        return Post(text="⚡ Interrupting." if interrupts else "📨 Queued for the agent.")
+        return Post(text=_SAID[mode])
     if _rests(task):
         return await go_on(ctx, task, text)
     await keep(ctx, task, text)

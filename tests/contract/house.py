@@ -22,13 +22,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from agent_queue.configuration import load_settings
 from agent_queue.daemon import Daemon
-from agent_queue.frontends import Connection
 from bench.sessions import git, make_origin
-from orchestrator.delivery.relay import Relay
 from orchestrator.runs import process
 from orchestrator.runs.folder import RunFolder
 from orchestrator.settings import DeliverySettings, Settings
@@ -53,21 +49,7 @@ class Life(Daemon):
     """One life of the daemon, with the frontend that the platform makes for it."""
 
     def __init__(self, settings: Settings, platform: Platform) -> None:
-        super().__init__(settings)
-        self._platform = platform
-
-    def _connection(self, name: str, section: BaseModel) -> Connection:
-        one = self.orchestrator
-        frontend = self._platform.build(
-            section, database=one.database, data_dir=Path(self.settings.data_dir), redact=one.redact
-        )
-        relay = Relay(one.database, frontend, clock=time.time, redact=one.redact)
-        return Connection(frontend, relay, self.gateway, report=self._report)
-
-    @property
-    def connected(self) -> bool:
-        """Whether the platform is there."""
-        return bool(self._connections) and all(c.state == "connected" for c in self._connections)
+        super().__init__(settings, create=lambda _, section, **more: platform.build(section, **more))
 
 
 class House:

@@ -208,6 +208,13 @@ class FrontendScenarios:
         assert "Interrupting" in (await house.ask("!leave that", thread)).text
         await house.shows(task, "heard leave that")
 
+    async def test_words_can_be_put_to_the_agent_within_its_turn(self, house: House) -> None:
+        await house.build(interactive=True)
+        task = await house.add("print('listening', flush=True); print('heard', input())")
+        thread = (await house.shows(task, "listening")).root
+        assert "at its work" in (await house.ask("task tell mind the gap mode:steer", thread)).text
+        await house.shows(task, "heard mind the gap")
+
     async def test_words_that_no_agent_has_read_can_be_changed_and_taken_back(self, house: House) -> None:
         needs(house, Feature.AMENDING, Feature.WITHDRAWING)
         await house.build(approval="required")

@@ -110,6 +110,7 @@ FAKE = "0123456789abcdefABCDEF0123456789abcdef"
         ("AKIA0123456789ABCDEF", REDACTED),
         (f"AIza{FAKE}", REDACTED),
         ("syt_YWxpY2U_abcdefghij_0123", REDACTED),
+        ("mct_AbCdEfGh12345678ijkl_x1y2z3", REDACTED),
         (f"M{FAKE[:25]}.abc-12.{FAKE[:30]}", REDACTED),
         (f"Authorization: Bearer {FAKE}", f"Authorization: Bearer {REDACTED}"),
         ("https://ann:hunter2@git.example/x", f"https://ann:{REDACTED}@git.example/x"),
