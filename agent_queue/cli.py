@@ -8,7 +8,7 @@ from pathlib import Path
 import agent_queue
 from orchestrator.errors import UserError
 
-_PROGRAMS = ("chat", "do", "demo")
+_PROGRAMS = ("chat", "do", "demo", "doctor")
 FAULT = 2
 """Exit code for what the person got wrong: configuration, arguments."""
 
@@ -17,8 +17,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent-queue",
         description="A daemon that turns chat into finished, reviewed code.",
-        epilog="Programs: agent-queue chat [--plain], agent-queue do LINE [--json], agent-queue demo. "
-        "Each has its own --help.",
+        epilog="Programs: agent-queue chat [--plain], agent-queue do LINE [--json], agent-queue doctor, "
+        "agent-queue demo [--matrix]. Each has its own --help.",
     )
     parser.add_argument(
         "config", nargs="?", type=Path, help="the configuration (default ~/.agent-queue/config.yaml)"
@@ -30,12 +30,11 @@ def _parser() -> argparse.ArgumentParser:
 def _program_parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"agent-queue {program}")
     if program == "demo":
-        parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where the demo lives")
-        parser.add_argument(
-            "--plain", action="store_true", help="play it in plain lines, to the merged branch"
-        )
+        _demo_arguments(parser)
         return parser
     parser.add_argument("--config", type=Path, default=None, help="the daemon's configuration")
+    if program == "doctor":
+        return parser
     parser.add_argument(
         "--socket", type=Path, default=None, help="the daemon's socket, instead of a configuration"
     )
@@ -45,6 +44,19 @@ def _program_parser(program: str) -> argparse.ArgumentParser:
         parser.add_argument("--json", action="store_true", help="answer as one JSON object")
         parser.add_argument("line", nargs="+", help="the command, as it would be said in chat")
     return parser
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the demo lives (.demo; with --matrix .demo-matrix)"
+    )
+    parser.add_argument("--plain", action="store_true", help="play it in plain lines, to the merged branch")
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="on a Matrix homeserver of its own, to be joined with any client",
+    )
+    parser.add_argument("--encrypted", action="store_true", help="with --matrix: in an encrypted room")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,9 +88,11 @@ def _meant_as_file(config: Path) -> None:
 def _program(program: str, words: Sequence[str]) -> int:
     args = _program_parser(program).parse_args(words)
     if program == "demo":
-        from agent_queue import demo
+        return _demo(args)
+    if program == "doctor":
+        from agent_queue import doctor
 
-        return demo.run(args.folder, plain=args.plain or not (sys.stdin.isatty() and sys.stdout.isatty()))
+        return doctor.run(args.config)
     from agent_queue import programs
 
     socket = args.socket or programs.socket_of(args.config)
@@ -86,6 +100,19 @@ def _program(program: str, words: Sequence[str]) -> int:
         return programs.chat(socket, plain=args.plain or not (sys.stdin.isatty() and sys.stdout.isatty()))
     line = args.line[0] if len(args.line) == 1 else " ".join(_quoted(word) for word in args.line)
     return programs.do(socket, line, as_json=args.json)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    plain = args.plain or not (sys.stdin.isatty() and sys.stdout.isatty())
+    if args.matrix:
+        from agent_queue import demo_matrix
+
+        return demo_matrix.run(args.folder or Path(".demo-matrix"), plain=plain, encrypted=args.encrypted)
+    if args.encrypted:
+        raise UserError("--encrypted goes with --matrix: the terminal's demo is a socket of this machine")
+    from agent_queue import demo
+
+    return demo.run(args.folder or Path(".demo"), plain=plain)
 
 
 def _quoted(word: str) -> str:

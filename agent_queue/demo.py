@@ -70,7 +70,7 @@ def run(folder: Path, *, plain: bool) -> int:
 
 def first_line(folder: Path) -> str:
     """The command to begin with: a demo that is played again learns the next language."""
-    spoken = _git(folder / "greeter.git", "show", "main:greeter.py")
+    spoken = git(folder / "greeter.git", "show", "main:greeter.py")
     left = [language for language in GREETINGS if f'"{language}"' not in spoken]
     if not left or "french" in left:
         return FIRST_LINE
@@ -81,21 +81,7 @@ def first_line(folder: Path) -> str:
 def opened(folder: Path) -> Iterator[Path]:
     """The demo in *folder*, its daemon running; gives the socket of its chat."""
     folder = folder.absolute()
-    make(folder)
-    config = folder / "config.yaml"
-    with _daemon(config, folder / "daemon.log"):
-        socket = programs.socket_of(config)
-        asyncio.run(_prepare(socket, folder))
-        yield socket
-
-
-def make(folder: Path) -> None:
-    """Create the demo's repository and configuration, where they are not there yet."""
-    if shutil.which("git") is None:
-        raise UserError("the demo needs git; install it and try again")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not (folder / "greeter.git").exists():
-        _make_repository(folder)
+    make_repository(folder)
     config = folder / "config.yaml"
     if not config.exists():
         user = getpass.getuser()
@@ -107,11 +93,23 @@ def make(folder: Path) -> None:
             "    role: admin\n"
             f"    accounts: ['terminal:{user}']\n"
         )
+    socket = programs.socket_of(config)
+    beside: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if not answers(socket):  # one that runs already is left running
+        beside = daemon(config, folder / "daemon.log")
+    with ended_by_signals(), beside:
+        asyncio.run(prepare(socket, folder))
+        yield socket
 
 
-def _make_repository(folder: Path) -> None:
-    """A bare repository with one commit, as a forge would have it."""
+def make_repository(folder: Path) -> None:
+    """Make the demo's repository in *folder*, bare and with one commit, as a forge would have it; one is kept."""
+    if shutil.which("git") is None:
+        raise UserError("the demo needs git; install it and try again")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     seed, bare = folder / "seed", folder / "greeter.git"
+    if bare.exists():
+        return
     shutil.rmtree(seed, ignore_errors=True)
     seed.mkdir()
     (seed / "greeter.py").write_text(_GREETER)
@@ -123,12 +121,13 @@ def _make_repository(folder: Path) -> None:
         ("add", "."),
         (*who, "commit", "--quiet", "--message=A greeter that speaks English"),
     ):
-        _git(seed, *words)
-    _git(folder, "clone", "--quiet", "--bare", str(seed), str(bare))
+        git(seed, *words)
+    git(folder, "clone", "--quiet", "--bare", str(seed), str(bare))
     shutil.rmtree(seed)
 
 
-def _git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str) -> str:
+    """What git says to *words* in *folder*."""
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"git {words[0]} failed in {folder}: {done.stderr.strip()}")
@@ -136,14 +135,32 @@ def _git(folder: Path, *words: str) -> str:
 
 
 @contextlib.contextmanager
-def _daemon(config: Path, log: Path) -> Iterator[None]:
-    """Run the daemon beside us, and end it by its pid on every way out; one that runs already is left running."""
-    socket = short_path(programs.socket_of(config))
-    if _answers(socket):
+def ended_by_signals() -> Iterator[None]:
+    """Leave by SystemExit when we are told to end, or the terminal is closed: those are ways out too."""
+    before = {
+        number: signal.signal(number, lambda number, _: sys.exit(128 + number))
+        for number in (signal.SIGHUP, signal.SIGTERM)
+    }
+    try:
         yield
-        return
-    for number in (signal.SIGHUP, signal.SIGTERM):  # the terminal was closed: that is a way out too
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hear of no signal before what is done here is done: somebody who is impatient presses Ctrl-C twice."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def daemon(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the daemon beside us until it listens, and end it by its pid on every way out."""
     with log.open("ab") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "agent_queue", str(config)],
@@ -153,21 +170,22 @@ def _daemon(config: Path, log: Path) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        _await_socket(process, socket, log)
-        yield
+        _await_socket(process, programs.socket_of(config), log)
+        yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with undisturbed():
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _answers(socket: Path) -> bool:
+def answers(socket: Path) -> bool:
     """Whether somebody listens there."""
     with sockets.socket(sockets.AF_UNIX) as probe:
-        return probe.connect_ex(str(socket)) == 0
+        return probe.connect_ex(str(short_path(socket))) == 0
 
 
 def _await_socket(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
@@ -176,13 +194,13 @@ def _await_socket(process: subprocess.Popen[bytes], socket: Path, log: Path) -> 
         if process.poll() is not None:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
             raise UserError(f"the demo's daemon did not start; {log} ends with:\n{tail}")
-        if _answers(socket):
+        if answers(socket):
             return
         time.sleep(0.05)
     raise UserError(f"the demo's daemon did not open {socket} in {_START_SECONDS:g} s; see {log}")
 
 
-async def _prepare(socket: Path, folder: Path) -> None:
+async def prepare(socket: Path, folder: Path) -> None:
     """Say, as the first person would, what makes a project; what is there already stays."""
     python = sys.executable
     async with ChatClient(socket, quiet=True) as client:
@@ -209,5 +227,5 @@ async def _play(socket: Path, folder: Path) -> int:
     async with asyncio.timeout(_PLAY_SECONDS), ChatClient(socket, back=0) as client:
         await programs.play(client, CHANNEL, first_line(folder), show)
     show("\nThe branch is merged:\n")
-    show(_git(folder / "greeter.git", "log", "--oneline", "--graph", "main"))
+    show(git(folder / "greeter.git", "log", "--oneline", "--graph", "main"))
     return 0

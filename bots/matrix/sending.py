@@ -137,7 +137,7 @@ class Sender:
             self._client.upload(
                 io.BytesIO(raw),
                 content_type=mimetype,
-                filename=file.name,
+                filename=None if encrypted else file.name,
                 encrypt=encrypted,
                 filesize=len(raw),
             )
@@ -184,7 +184,9 @@ class Sender:
         if (wait := retry_after(answer)) is not None:
             self._limits.refused(wait)
         if not answer.status_code and status(answer) != 413:
-            return Unknown(f"HTTP {status(answer)}, not from the homeserver")  # what stands before it, while it is away
+            return Unknown(
+                f"HTTP {status(answer)}, not from the homeserver"
+            )  # what stands before it, while it is away
         if answer.status_code == "M_FORBIDDEN" and room not in self._client.rooms:
             return Later(_AWAY, f"I am not in the room {room}", everywhere=False)
         return failure(answer)

@@ -5,6 +5,7 @@ The log holds what is pressed (`> Enter`), what is then to be seen (`< Approve`)
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,9 @@ class Terminal:
 @contextmanager
 def demo(folder: Path) -> Iterator[Terminal]:
     """The demo in *folder*, in a terminal; both end with us."""
-    terminal = Terminal(f"first-minute-{os.getpid()}", folder)
+    terminal = Terminal(
+        f"first-minute-{os.getpid()}-{secrets.token_hex(3)}", folder
+    )  # a server that ends takes no session
     program = [sys.executable, "-m", "agent_queue", "demo", "--folder", str(folder / "demo")]
     size = ("-x", str(SIZE[0]), "-y", str(SIZE[1]))
     ending = f"{' '.join(program)}; echo LEFT $?; cat"

@@ -38,9 +38,8 @@ def test_a_configuration_that_does_not_exist_is_one_line_and_code_2(tmp_path: Pa
 def test_a_mistyped_program_is_told_which_there_are(tmp_path: Path) -> None:
     done = run_daemon("chta", HOME=str(tmp_path))
     assert done.returncode == 2
-    assert (
-        "there is no program and no configuration file 'chta'; the programs are chat, do, demo" in done.stderr
-    )
+    told = "there is no program and no configuration file 'chta'; the programs are chat, do, demo, doctor"
+    assert told in done.stderr
 
 
 def test_every_fault_of_a_configuration_is_a_line_and_nothing_is_created(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agent_queue.pages import ROOT, pages
+from bots.matrix.settings import MatrixSettings
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.parser import parse
 
@@ -34,6 +36,21 @@ def test_the_readme_names_only_keys_and_commands_that_exist() -> None:
     said = readme[readme.index("## The commands you will use") : readme.index("[All commands]")]
     for line in re.findall(r"`([a-z ]+)(?: <task>)?`", said):
         assert COMMANDS.match(line.split()) is not None, f"{line} is no command"
+
+
+def test_what_is_said_of_matrix_names_every_key() -> None:
+    page = (ROOT / "docs" / "matrix.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) == set(MatrixSettings.model_fields)
+
+
+def test_the_example_says_of_matrix_every_key_at_its_default() -> None:
+    example = (ROOT / "config" / "example.yaml").read_text()
+    section = example[example.index("#  matrix:") : example.index("\nscheduling:")]
+    section = section.replace("# access_token", "access_token")
+    said = yaml.safe_load(re.sub(r"^#", "", section, flags=re.MULTILINE))["matrix"]
+    assert set(said) == set(MatrixSettings.model_fields)
+    needed = {name: said[name] for name in ("homeserver", "user", "home", "password", "access_token")}
+    assert MatrixSettings(**said) == MatrixSettings(**needed)
 
 
 @pytest.mark.parametrize(
