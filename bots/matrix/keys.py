@@ -15,11 +15,19 @@ log = structlog.get_logger(__name__)
 
 
 def guard(client: AsyncClient) -> None:
-    """Let nothing that is sealed raise out of the library, or be more than a message.
+    """Let nothing that is sealed raise out of the library, or be more than a message; let no error sign us out.
 
     What raises there comes again with each answer of the homeserver, so that anybody could silence us with it. And
-    no server has judged whether whoever has sealed it may change the room, or take a message back.
+    no server has judged whether whoever has sealed it may change the room, or take a message back. The library also
+    drops its token at an error that says so, and takes any error of a key's sharing for one (nio 0.26).
     """
+    receive = client.receive_response
+
+    async def received(response: Any) -> None:
+        if not isinstance(response, ErrorResponse):
+            await receive(response)
+
+    client.receive_response = received
     if client.olm is None:
         return
     handle, decrypt = client.olm.handle_to_device_event, client.olm.decrypt_megolm_event

@@ -100,9 +100,9 @@ class Sender:
         async with self._sharing[room]:
             try:
                 if not client.rooms[room].members_synced:
-                    await self._asked(client.joined_members(room))
+                    await self._granted(client.joined_members(room))
                 if client.should_query_keys:
-                    await self._asked(client.keys_query())
+                    await self._granted(client.keys_query())
                 if not client.olm.should_share_group_session(room):
                     return
                 await self._asked(client.share_group_session(room, ignore_unverified_devices=True))
@@ -171,6 +171,12 @@ class Sender:
             start = answer.end
         return found[::-1]
 
+    async def _granted(self, request: Any) -> None:
+        """Make a request that must succeed; Unknown where it does not."""
+        answer = await self._asked(request)
+        if isinstance(answer, ErrorResponse):
+            raise Unknown(str(failure(answer)))
+
     async def _asked(self, request: Any) -> Any:
         """The answer to a request; Unknown where none came."""
         try:
@@ -183,10 +189,8 @@ class Sender:
     def _failure(self, answer: ErrorResponse, room: str) -> Exception:
         if (wait := retry_after(answer)) is not None:
             self._limits.refused(wait)
-        if not answer.status_code and status(answer) != 413:
-            return Unknown(
-                f"HTTP {status(answer)}, not from the homeserver"
-            )  # what stands before it, while it is away
+        if not answer.status_code and status(answer) != 413:  # from a proxy before it
+            return Unknown(f"HTTP {status(answer)}, not from the homeserver")
         if answer.status_code == "M_FORBIDDEN" and room not in self._client.rooms:
             return Later(_AWAY, f"I am not in the room {room}", everywhere=False)
         return failure(answer)

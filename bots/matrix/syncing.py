@@ -42,12 +42,12 @@ _TYPES = (
     "m.room.message", "m.room.encrypted", "m.reaction", "m.room.redaction", "m.room.member", "m.room.encryption",
     "m.room.name", "m.room.canonical_alias", "m.room.tombstone",
 )  # fmt: skip
+# All members are wanted: how many they are decides whether a room is a chat of two.
 FILTER = {
     "presence": {"types": []},
     "account_data": {"types": []},
     "room": {
         "timeline": {"limit": _PAGE, "types": list(_TYPES)},
-        "state": {"lazy_load_members": True},
         "ephemeral": {"types": []},
         "account_data": {"types": []},
     },

@@ -7,6 +7,7 @@ import pytest
 
 from agent_queue import frontends
 from agent_queue.frontends import Connection
+from orchestrator.transport import Later
 
 
 class Platform:
@@ -60,3 +61,67 @@ async def test_a_frontend_comes_back_whatever_happens(fault: str, monkeypatch: p
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
+
+
+class Away:
+    """A frontend whose platform is there, is away for some attempts, and then there for good."""
+
+    name = "chat"
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+        self.starts = 0
+        self.back = asyncio.Event()
+
+    async def start(self, intake: Any) -> None:
+        self.starts += 1
+        if 1 < self.starts <= self.attempts + 1:
+            raise ConnectionError("refused")
+
+    async def closed(self) -> None:
+        if self.starts > 1:
+            self.back.set()
+            await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("report_after", "wanted"),
+    [
+        (60.0, []),
+        (0.0, ["cannot connect: ConnectionError: refused. Trying again until it can", "is connected again"]),
+    ],
+)
+async def test_people_are_told_once_of_an_outage_that_lasts_and_of_its_end(
+    report_after: float, wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    async def report(name: str, words: str) -> None:
+        told.append(words)
+
+    monkeypatch.setattr(frontends, "backoff", lambda failures: 0.0)
+    monkeypatch.setattr(frontends, "REPORT_AFTER", report_after)
+    platform: Any = Away(attempts=3)
+    relay: Any = Relay()
+    connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
+    work = asyncio.create_task(connection.run())
+    try:
+        await asyncio.wait_for(platform.back.wait(), 5)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    assert told == wanted
+
+
+@pytest.mark.parametrize(
+    ("fault", "least"), [(ConnectionError("refused"), 0.0), (Later(300.0), 300.0), (Later(0.1), 0.0)]
+)
+def test_the_pauses_between_attempts_are_ten_seconds_or_what_the_platform_wants(
+    fault: Exception, least: float
+) -> None:
+    pauses = [frontends._pause(fault, failures) for failures in range(1, 50)]
+    assert pauses[0] == max(0.5, least)
+    assert pauses[-1] == max(10.0, least)

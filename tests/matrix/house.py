@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from agent_queue.configuration import load_settings
 from agent_queue.daemon import Daemon
 from agent_queue.frontends import Connection
@@ -20,27 +18,12 @@ from agent_queue.synapse import Account, Homeserver
 from bots.matrix.frontend import MatrixFrontend
 from bots.scripted import read_records, shown
 from orchestrator.transport import Lane, Place, Post
-from tests.contract.house import House, Life
+from tests.contract.house import House
 from tests.matrix.ciphered import CipheredPerson
 from tests.matrix.person import Person, arrive
 from tests.matrix.platform import Matrix
 from tests.matrix.timeline import Message
 from tests.servers.proxy import Proxy
-
-
-class _Life(Life):
-    """One life of the daemon with the frontends that are configured."""
-
-    def _connection(self, name: str, section: BaseModel) -> Connection:
-        return Daemon._connection(self, name, section)
-
-    def link(self, name: str) -> Connection:
-        """The connection of one frontend."""
-        return next(one for one in self._connections if one.frontend.name == name)
-
-    @property
-    def connected(self) -> bool:
-        return self.link("matrix").state == "connected"
 
 
 class MatrixHouse(House):
@@ -79,21 +62,20 @@ class MatrixHouse(House):
     def room(self) -> str:
         return self.platform.channel
 
+    def link(self, name: str = "matrix") -> Connection:
+        """The connection of one frontend."""
+        return next(one for one in self.life._connections if one.frontend.name == name)
+
     @property
     def frontend(self) -> MatrixFrontend:
-        found = self.now.link("matrix").frontend
+        found = self.link().frontend
         assert isinstance(found, MatrixFrontend)
         return found
 
     @property
-    def now(self) -> _Life:
-        assert isinstance(self.life, _Life)
-        return self.life
-
-    @property
     def state(self) -> str:
         """How the connection to Matrix stands, as `status` says it."""
-        return self.now.link("matrix").state
+        return self.link().state
 
     def configure(self, **matrix: Any) -> None:
         """Write the configuration, with what is to be said of Matrix beyond what must be."""
@@ -112,12 +94,12 @@ class MatrixHouse(House):
         }
         path.write_text(json.dumps(config))
 
-    async def start(self, *, connected: bool = True) -> None:
+    async def start(self) -> None:
         """Start the daemon, and return when it is connected."""
-        self._life = _Life(load_settings(self.folder / "config.yaml"), self.platform)
-        self._running = asyncio.create_task(self._life.run(), name="daemon")
-        if connected:
-            await self.until(lambda: self.now._connections and self.now.connected)
+        daemon: Any = Daemon(load_settings(self.folder / "config.yaml"))
+        self._life = daemon
+        self._running = asyncio.create_task(daemon.run(), name="daemon")
+        await self.until(lambda: self.life._connections and self.state == "connected")
 
     # -- what the operator sees on the other platform
 
