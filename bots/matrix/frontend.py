@@ -10,7 +10,7 @@ import structlog
 from nio import AsyncClient, JoinResponse, MatrixRoom, ProfileGetDisplayNameResponse, RoomResolveAliasResponse
 
 from bots.matrix.events import Room, inbound
-from bots.matrix.faults import NETWORK, failure
+from bots.matrix.faults import failure, status
 from bots.matrix.keys import Keys, guard
 from bots.matrix.limits import Limits
 from bots.matrix.rendering import render, shortened
@@ -27,6 +27,7 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
+    Refused,
     Target,
     Unknown,
     Unusable,
@@ -38,7 +39,6 @@ log = structlog.get_logger(__name__)
 _HONOURED = 12 * 3600.0
 """Seconds in which a repeated transaction id is relied on; Synapse keeps them for a day."""
 _TYPING_EVERY = 20.0
-_JOIN_AGAIN = 5.0
 _REASON_MAX = 300
 _AWAY = 10.0
 """Seconds until a room is looked for again."""
@@ -179,6 +179,8 @@ class MatrixFrontend:
         answer = await client.room_resolve_alias(self.home)
         if isinstance(answer, RoomResolveAliasResponse):
             self._home_id = answer.room_id
+        elif status(answer) != 404:
+            raise failure(answer)
 
     async def _find_name(self, client: AsyncClient) -> None:
         answer = await client.get_displayname()
@@ -237,6 +239,10 @@ class MatrixFrontend:
         for room_id, info in batch.left.items():
             room = client.rooms.pop(room_id, None)
             await self._thrown_out(intake, room_id, room, info)
+        for room, event in batch.events:
+            if event.source.get("type") == "m.room.tombstone":
+                words = f"the room {room.display_name} ({room.room_id}) was replaced by another one; invite me there"
+                await intake.tell(self.name, f"{words}, and bind its project anew with `project bind`")
         for room_id in batch.missed:
             await intake.tell(
                 self.name, f"more was said in {room_id} while I was away than I could read; say it again"
@@ -279,25 +285,14 @@ class MatrixFrontend:
             await intake.tell(self.name, words)
             self._errand(client.room_leave(room_id))
             return
-        try:
-            answer = await client.join(room_id)
-        except NETWORK as fault:  # an invitation comes once
-            log.warning("matrix.not_joined", room=room_id, error=str(fault))
-            asyncio.get_running_loop().call_later(_JOIN_AGAIN, self._join_later, room_id)
-            return
+        answer = await client.join(room_id)
         if not isinstance(answer, JoinResponse):
             log.warning("matrix.not_joined", room=room_id, error=answer.message)
-            if isinstance(failed := failure(answer), Later):
-                asyncio.get_running_loop().call_later(failed.seconds, self._join_later, room_id)
-            else:
-                await intake.tell(
-                    self.name, f"{sender} invited me to the room {room_id}, but I cannot join it: {failed}"
-                )
-
-    def _join_later(self, room_id: str) -> None:
-        """Try again to join a room that we were invited to."""
-        if self._client is not None:
-            self._errand(self._client.join(room_id))
+            failed = failure(answer)
+            if not isinstance(failed, Refused):
+                raise failed  # an invitation comes once: it is read again with all that came with it
+            words = f"{sender} invited me to the room {room_id}, but I cannot join it: {failed}"
+            await intake.tell(self.name, words)
 
     def _errand(self, request: Any) -> None:
         """Make a request beside all else, whatever becomes of it."""

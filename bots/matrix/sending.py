@@ -10,12 +10,13 @@ import structlog
 from nio import (
     AsyncClient,
     ErrorResponse,
+    JoinedRoomsResponse,
     MessageDirection,
     RoomMessagesResponse,
     RoomSendResponse,
     UploadResponse,
 )
-from nio.api import RelationshipType
+from nio.api import Api, RelationshipType
 from nio.exceptions import EncryptionError, LocalProtocolError, SendRetryError
 
 from bots.matrix.faults import NETWORK, failure, retry_after, status
@@ -80,14 +81,34 @@ class Sender:
         known = self._client.rooms.get(room)
         if known is None:
             raise Later(_AWAY, f"I am not in the room {room}", everywhere=False)
-        if known.encrypted:
+        if known.encrypted and kind != "m.reaction":  # which Matrix does not encrypt
             await self._share_keys(room)
-        answer = await self._asked(
-            self._client.room_send(room, kind, content, tx_id=key, ignore_unverified_devices=True)
-        )
+            kind, content = self._sealed(room, kind, content, key)
+        answer = await self._asked(self._put(room, kind, content, key))
         if isinstance(answer, RoomSendResponse):
             return str(answer.event_id)
+        if answer.status_code == "M_FORBIDDEN" and not await self._is_joined(room):
+            raise Later(_AWAY, f"I am not in the room {room}", everywhere=False)
         raise self._failure(answer, room)
+
+    def _sealed(self, room: str, kind: str, content: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
+        """The event encrypted, its key beside the ciphertext: another device of ours cannot look within."""
+        try:
+            kind, sealed = self._client.encrypt(room, kind, content)
+        except (EncryptionError, LocalProtocolError) as fault:
+            raise Later(_AGAIN, f"{type(fault).__name__}: {fault}", everywhere=False) from fault
+        return kind, {**sealed, KEY: key}
+
+    async def _put(self, room: str, kind: str, content: dict[str, Any], key: str) -> Any:
+        """Send an event as it is: the library's own way would encrypt it, and with nothing beside."""
+        client = self._client
+        method, path, data = Api.room_send(client.access_token, room, kind, content, key)
+        return await client._send(RoomSendResponse, method, path, data, (room,))
+
+    async def _is_joined(self, room: str) -> bool:
+        """Whether the homeserver counts us among the room's members; we may not have read yet that it does not."""
+        answer = await self._asked(self._client.joined_rooms())
+        return not isinstance(answer, JoinedRoomsResponse) or room in answer.rooms
 
     async def _share_keys(self, room: str) -> None:
         """See that everybody in the room has the key of what is sent next, or say that nothing was sent.
@@ -191,8 +212,6 @@ class Sender:
             self._limits.refused(wait)
         if not answer.status_code and status(answer) != 413:  # from a proxy before it
             return Unknown(f"HTTP {status(answer)}, not from the homeserver")
-        if answer.status_code == "M_FORBIDDEN" and room not in self._client.rooms:
-            return Later(_AWAY, f"I am not in the room {room}", everywhere=False)
         return failure(answer)
 
     # -- decoration: lost in a crash, never in anybody's way

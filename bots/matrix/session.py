@@ -15,6 +15,8 @@ import structlog
 from nio import AsyncClient, AsyncClientConfig, WhoamiResponse
 from nio.crypto import ENCRYPTION_ENABLED
 from nio.store import SqliteStore
+from peewee import PeeweeException
+from vodozemac import LibolmPickleException, PickleException
 
 from bots.matrix.faults import UNKNOWN_TOKEN, failure
 from bots.matrix.settings import MatrixSettings
@@ -79,12 +81,19 @@ class SessionFile:
         """The key store of a session's device."""
         return self._folder / f"{session.device_id}.db"
 
-    def keys_lost(self, session: Session) -> bool:
-        """Whether the device has had a key store which is gone."""
-        return not self.keys(session).exists()
+    def reopened(self, session: Session) -> AsyncClient | None:
+        """A client of a session that we have had before; None where its key store is gone or damaged."""
+        if not self.keys(session).exists():
+            return None
+        try:
+            return self.client(session)
+        except (PeeweeException, PickleException, LibolmPickleException) as fault:
+            log.error("matrix.keys_damaged", path=str(self.keys(session)), error=str(fault))
+            return None
 
     def client(self, session: Session) -> AsyncClient:
         """A client of *session* with its keys."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         client = _client(
             self._folder, session.homeserver, session.user_id, f"{session.device_id}.db", session.pickle_key
         )
@@ -122,13 +131,14 @@ def _bare(homeserver: str, user: str) -> AsyncClient:
 async def open_client(settings: MatrixSettings, kept: SessionFile) -> tuple[AsyncClient, Session]:
     """A client that is logged in and whose token holds. Unusable where only a person can mend it."""
     session = kept.load(settings)
-    if session is not None and kept.keys_lost(session):
+    client = kept.reopened(session) if session is not None else None
+    if session is not None and client is None:
         log.warning("matrix.keys_lost", device=session.device_id)
         await _retire(settings, session, kept)
-        session = None
-    if session is None:
+    if session is None or client is None:
         session = await _new_session(settings, kept)
-    client = kept.client(session)
+        client = kept.client(session)
+        kept.save(session)  # from now on, a session without a key store has lost it
     try:
         await _check(client, session, kept)
     except BaseException:
@@ -178,7 +188,6 @@ async def _new_session(settings: MatrixSettings, kept: SessionFile) -> Session:
     )
     if settings.access_token is not None and kept.keys(session).exists():
         kept.keys(session).unlink()  # locked with a key that is not known any more
-    kept.save(session)
     log.info("matrix.logged_in", user=settings.user, device=device)
     return session
 

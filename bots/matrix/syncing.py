@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from nio import (
@@ -80,6 +80,17 @@ class Batch:
     """Rooms of which more was said than could be read."""
 
 
+class _Locked(NamedTuple):
+    """An event without its key."""
+
+    until: float
+    """When it counts as unreadable."""
+    room: MatrixRoom
+    event: MegolmEvent
+    before: str | None
+    """The position before it."""
+
+
 class Reader:
     """Follows one account's rooms from a stored position."""
 
@@ -104,8 +115,8 @@ class Reader:
         self._taken = taken
         self._position: str | None = None
         self._known: set[str] = set()
-        self._locked: dict[str, tuple[float, MatrixRoom, MegolmEvent]] = {}
-        """Events whose keys have not come yet, by id, with the time until which they may."""
+        self._locked: dict[str, _Locked] = {}
+        """Events whose keys have not come yet, by id, oldest first."""
 
     async def catch_up(self) -> None:
         """Read what has happened since the stored position; without one, begin now."""
@@ -177,8 +188,10 @@ class Reader:
         raise failure(answer)
 
     async def _store(self, position: str, inbound: Sequence[tuple[MatrixRoom, Inbound]]) -> None:
-        """Store events and position; the latter not while an event waits for its key: it would be forgotten."""
-        mark = None if self._locked else Watermark(self._transport, self._scope, position)
+        """Store events and position, but none behind an event that waits for its key: it would be forgotten."""
+        oldest = next(iter(self._locked.values()), None)
+        known = position if oldest is None else oldest.before
+        mark = Watermark(self._transport, self._scope, known) if known else None
         if inbound or mark:
             await self._intake.accept(*(event for _, event in inbound), watermark=mark)
 
@@ -195,6 +208,9 @@ class Reader:
             elif info.timeline.limited:
                 events = await self._gap(room_id, info.timeline.prev_batch, batch) + events
             batch.events += [(room, event) for event in events]
+        for room_id, info in answer.rooms.leave.items():  # what was said there before we had to go
+            if (room := self._client.rooms.get(room_id)) is not None:
+                batch.events += [(room, event) for event in info.timeline.events]
         return batch
 
     async def _gap(self, room: str, before: str, batch: Batch) -> list[Any]:
@@ -221,13 +237,13 @@ class Reader:
         now = time.monotonic()
         for room, event in batch.events:
             if isinstance(event, MegolmEvent) and event.event_id not in self._locked:
-                self._locked[event.event_id] = (now + _KEY_PATIENCE, room, event)
+                self._locked[event.event_id] = _Locked(now + _KEY_PATIENCE, room, event, self._position)
         ready = [(room, event) for room, event in batch.events if not isinstance(event, MegolmEvent)]
-        for event_id, (until, room, event) in list(self._locked.items()):
-            opened = self._opened(event)
-            if opened is not None or now >= until:
+        for event_id, locked in list(self._locked.items()):
+            opened = self._opened(locked.event)
+            if opened is not None or now >= locked.until:
                 del self._locked[event_id]
-                ready.append((room, opened if opened is not None else event))
+                ready.append((locked.room, opened if opened is not None else locked.event))
         read = ((room, self._read(event, room)) for room, event in ready)
         return [(room, inbound) for room, inbound in read if inbound is not None]
 

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import math
 
 from orchestrator.transport import Capabilities, Lane
 
@@ -10,8 +11,8 @@ from orchestrator.transport import Capabilities, Lane
 class Budget:
     """A token bucket with the rate and burst of some capabilities.
 
-    Their reserve serves answers and results; notices may use up half of it. While it is not full, what is less
-    urgent goes at half the rate.
+    Their reserve serves answers and results alone. While it is not full, notices go at the rate, so that they do not
+    come out of it, and progress at half the rate, so that it fills.
     """
 
     def __init__(self, caps: Capabilities) -> None:
@@ -20,8 +21,7 @@ class Budget:
         self._timer: asyncio.TimerHandle | None = None
         self._filled_at = 0.0
         self._cool_until = 0.0
-        self._lavish_at = 0.0
-        """When something less urgent may be taken out of the reserve."""
+        self._sent_at = -math.inf
         self._tokens = float(caps.burst)
         self.tune(caps)
 
@@ -75,7 +75,7 @@ class Budget:
                 return
             heapq.heappop(self._waiting)
             self._tokens -= 1.0
-            self._lavish_at = now + 2.0 / self._rate
+            self._sent_at = now
             ticket.set_result(None)
 
     def _wait(self, urgency: int, now: float) -> float:
@@ -83,5 +83,6 @@ class Budget:
         wait = max(self._cool_until - now, (1.0 - self._tokens) / self._rate)
         if urgency <= Lane.FINAL:
             return wait
-        kept = self._reserve // 2 if urgency < Lane.PROGRESS else self._reserve
-        return max(wait, min((1.0 + kept - self._tokens) / self._rate, self._lavish_at - now))
+        spare = (1.0 + self._reserve - self._tokens) / self._rate
+        pace = (1.0 if urgency < Lane.PROGRESS else 2.0) / self._rate
+        return max(wait, min(spare, self._sent_at + pace - now))

@@ -145,6 +145,9 @@ class Relay:
         elif message.not_before is not None:
             await asyncio.sleep(max(0.0, message.not_before - self._clock()))
         await self._connected.wait()
+        if message is not None and self._in_doubt(message):
+            await self._settle(message)
+            return True
         if hurry.is_set() and urgency == Lane.PROGRESS:
             return True  # something urgent has come meanwhile
         self._budget.tune(self._frontend.capabilities())  # a platform's pace is learnt, and forgotten
@@ -153,6 +156,10 @@ class Relay:
         if claimed is not None:
             await self._send(*claimed)
         return True
+
+    def _in_doubt(self, message: Message) -> bool:
+        """Whether a message was to be repeated, and that would have a second effect by now."""
+        return message.unsure_since is not None and not self._frontend.repeatable(message.unsure_since)
 
     async def _pace(self, lane: str, urgency: int) -> None:
         """Let progress gather between two messages, unless something urgent waits behind it."""
@@ -257,7 +264,7 @@ class Relay:
         settle_after = self._frontend.capabilities().settle_after
         await asyncio.sleep(max(0.0, last + settle_after - self._clock()))
         if message.op in (Op.EDIT, Op.DELETE):  # to be repeated, now that a late one cannot undo a later one
-            await self._put(message, Sending.READY)
+            await self._put(message, Sending.READY, unsure_since=None)
             return
         try:
             found = await asyncio.wait_for(self._find(message), SEND_TIMEOUT)

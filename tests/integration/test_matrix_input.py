@@ -389,9 +389,6 @@ async def test_what_is_to_be_said_in_a_room_that_we_are_thrown_out_of_waits_for_
     assert house.ours(house.ann, room=other)[-3:] == ["one", "two", "three"]
 
 
-@pytest.mark.xfail(
-    reason="Sender._failure takes M_FORBIDDEN for a refusal until the sync shows the kick", strict=True
-)
 async def test_what_is_sent_before_we_know_that_we_were_thrown_out_waits_as_well(house: MatrixHouse) -> None:
     other = await house.ann.create_room(invite=[house.bot])
     await house.ask(house.ann, "!aq version", room=other)

@@ -19,7 +19,6 @@ from tests.matrix.ciphered import CipheredPerson
 from tests.matrix.person import MatrixError, Person, arrive
 from tests.servers.proxy import Proxy, sends, syncs
 
-
 SECRET = "the tea is in the blue tin"
 
 

@@ -160,6 +160,36 @@ async def test_the_urgent_goes_first_and_has_a_reserve() -> None:
     assert order == ["answer", "progress"]
 
 
+async def test_what_is_less_urgent_leaves_the_reserve_as_it_is() -> None:
+    rate = 50.0
+    budget = Budget(Capabilities(text_max=100, rate=rate, burst=10, reserve=0.8))
+    loop = asyncio.get_running_loop()
+    took = []
+    for urgency in (*[Lane.NOTICE] * 5, *[Lane.PROGRESS] * 3, *[Lane.FINAL] * 8):
+        begun = loop.time()
+        await budget.acquire(urgency)
+        took.append((loop.time() - begun) * rate)
+    assert max(took[:2]) < 0.5, "above the reserve all go at once"
+    assert min(took[2:5]) > 0.9, "notices at the rate"
+    assert max(took[8:]) < 0.5, "and results find it full"
+
+
+async def test_an_empty_reserve_fills_at_half_the_rate() -> None:
+    rate = 50.0
+    budget = Budget(Capabilities(text_max=100, rate=rate, burst=10, reserve=0.8))
+    loop = asyncio.get_running_loop()
+    for _ in range(10):
+        await budget.acquire(Lane.URGENT)
+    begun = loop.time()
+    for _ in range(5):
+        await budget.acquire(Lane.PROGRESS)
+    assert (loop.time() - begun) * rate > 9
+    begun = loop.time()
+    for _ in range(4):
+        await budget.acquire(Lane.FINAL)
+    assert (loop.time() - begun) * rate < 1
+
+
 async def test_nothing_passes_while_the_platform_wants_rest() -> None:
     budget = Budget(Capabilities(text_max=100, rate=1000.0, burst=10))
     loop = asyncio.get_running_loop()
@@ -176,3 +206,12 @@ async def test_whoever_gives_up_waiting_takes_no_token() -> None:
     await asyncio.sleep(0)
     given_up.cancel()
     await asyncio.wait_for(budget.acquire(Lane.URGENT), 5)
+
+
+def test_what_is_no_text_is_not_redacted_within() -> None:
+    post = Post(files=(File(name="hunter22.png", content="aHVudGVyMjIhISE=", encoded=True),))
+    [file] = post_to_json(post, lambda text: "" if "hunter22" in text or "aHVudGVy" in text else text)[
+        "files"
+    ]
+    assert (file["name"], file["content"]) == ("", "aHVudGVyMjIhISE=")
+    assert post_from_json(post_to_json(post, str)).files[0].raw == b"hunter22!!!"
