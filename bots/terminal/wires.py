@@ -64,7 +64,10 @@ def _action(action: Action) -> dict[str, Any]:
 def _file(file: File) -> dict[str, Any]:
     content = file.content
     if file.encoded:
-        return {"name": file.name, "content": f"(no text: {len(file.raw)} bytes, which the terminal does not show)\n"}
+        return {
+            "name": file.name,
+            "content": f"(no text: {len(file.raw)} bytes, which the terminal does not show)\n",
+        }
     if len(content) > FILE_MAX:
         content = f"{content[:FILE_MAX]}\n… {len(content) - FILE_MAX} more characters are not shown here\n"
     return {"name": file.name, "content": content}
