@@ -30,7 +30,7 @@ contracts: $(VENV)/.test
 	$(BIN)/lint-imports
 
 suite: $(VENV)/.test
-	$(BIN)/pytest -n auto --dist loadfile -q
+	$(BIN)/pytest -n $$((2 * $$(nproc))) --dist loadfile -q  # twice the cores: many tests wait for a slow homeserver
 
 docs: $(VENV)/.test
 	$(BIN)/python -m agent_queue.pages

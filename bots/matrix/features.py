@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bots.features import Feature, Support, degraded, full, none
+from bots.matrix.limits import Limits
 
 SUPPORT: Mapping[Feature, Support] = {
     Feature.THREADS: full("under a message in the project's room"),
@@ -25,10 +26,9 @@ SUPPORT: Mapping[Feature, Support] = {
 SPEAKING = (
     "In a room with others, `!aq task list`, or the bot's name or a mention of it before the command; in a room with "
     "the bot alone the command does. In a task's thread plain words go to its agent, and `!` before them interrupts "
-    "it. What can be decided is decided by a reaction, by its line, or in words."
+    "it. What can be decided is decided by a reaction, by its line, or in words. Where the homeserver takes few "
+    "messages, progress is summed up and attached whole."
 )
 
-LIMITS = (
-    "6,000 characters a message; the pace is learnt from the homeserver, and where it is slow, progress is summed up "
-    "and attached whole"
-)
+LIMITS = Limits("").capabilities()
+"""Before the homeserver has asked for less: its pace is learnt from its refusals."""

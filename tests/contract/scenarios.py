@@ -377,10 +377,19 @@ class FrontendScenarios:
 
     async def test_what_passes_is_shown_where_it_is_said_to_be(self, house: House) -> None:
         await house.build()
-        task = await house.add("print('some progress')")
+        go = house.folder / "go"
+        wait = f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
+        task = await house.add(f"print('some progress', flush=True)\n{wait}")
         await house.ask("version")
         await house.shows(task, "some progress")
         wanted = {one for one in _SIGNS if house.platform.level(one) is Level.FULL}
         never = {one for one in _SIGNS if house.platform.level(one) is Level.NONE}
-        await house.until(lambda: wanted <= house.platform.signs())
+
+        async def shown() -> bool:
+            await house.platform.seen()
+            return wanted <= house.platform.signs()
+
+        await house.until(shown)  # while the agent is still at work: some signs go with it
+        go.touch()
+        await house.stands(task, "✅")
         assert not never & house.platform.signs()
