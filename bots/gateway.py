@@ -22,7 +22,7 @@ from orchestrator.store import inbox, messages, outbox, people, projects, tasks
 from orchestrator.store.database import Row, Signal, Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import TaskStatus
-from orchestrator.transport import Action, Inbound, InboundKind, Post, Tone, Verdict, Watermark
+from orchestrator.transport import Action, Inbound, InboundKind, Lane, Post, Tone, Verdict, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +59,8 @@ class Gateway:
     async def _store(self, tx: Tx, event: Inbound) -> bool:
         """Store one event; one that changes another which is not handled yet is handled by that."""
         transport = event.place.transport
+        if await inbox.find(tx, transport, event.event_id) is not None:
+            return False
         lane = f"{transport}:{event.place.channel}:{event.root or ''}"
         state = inbox.DONE if await self._changed(tx, event) else inbox.NEW
         data = inbound_to_json(event)
@@ -202,7 +204,8 @@ class Gateway:
         if post is not None:
             full = replace(post, reply_to=_answered(event), verdict=post.verdict or Verdict.OK)
             key = key_of("reply", event.place.transport, event.event_id)
-            await self._speaker.reply(tx, event.place, event.root, full, key=key)
+            urgency = Lane.NOTICE if "pairing_code" in post.data else Lane.URGENT  # a stranger delays nobody
+            await self._speaker.reply(tx, event.place, event.root, full, key=key, urgency=urgency)
 
     async def _located(self, tx: Tx, event: Inbound) -> Inbound:
         """An event in the thread of the message that it is about; a reaction as the button that it stands for."""
@@ -223,11 +226,11 @@ class Gateway:
     async def _answer(self, tx: Tx, event: Inbound) -> Answer | None:
         if event.kind is InboundKind.REACTION:
             return None  # to something else, or no button of it
-        if event.kind is InboundKind.UNREADABLE:
-            return await self._unreadable(tx, event)
         person = await people.of_account(tx, event.place.transport, event.account)
         if person is None:
             return await self._stranger(tx, event) if event.addressed else None
+        if event.kind is InboundKind.UNREADABLE:
+            return await self._unreadable(tx, event)
         if event.kind in (InboundKind.EDIT, InboundKind.WITHDRAWAL):
             return await self._change(tx, event, person)
         implied = await self._implied(tx, event)
@@ -260,15 +263,15 @@ class Gateway:
         withdrawn = event.kind is InboundKind.WITHDRAWAL
         words = await messages.find(tx, key_of(event.subject, "words"))
         if words is None:
-            said = original.addressed and not withdrawn and event.text != original.text
-            return (
-                Post(text="✏️ What was run is not run again when it is edited; say it anew.") if said else None
-            )
-        if not withdrawn and words.text == event.text:
+            return _too_late(event, original)
+        text = event.text.strip().removeprefix("!").strip()
+        if not withdrawn and words.text == text:
             return None
-        if not await messages.change(
-            tx, words.id, None if withdrawn else event.text.strip().removeprefix("!")
-        ):
+        if person.role < Role.OPERATOR:
+            raise Forbidden(f"{person.id} may not change what an agent is told: it needs the role operator")
+        if not withdrawn and not text:
+            return Post(text="✏️ That says nothing; remove the message to take it back.")
+        if not await messages.change(tx, words.id, None if withdrawn else text):
             return Post(text="👀 The agent has been told already; say what is different.")
         await self._audit(tx, event, Verdict.OK, "words withdrawn" if withdrawn else "words edited", person)
         return Post(
@@ -299,6 +302,8 @@ class Gateway:
         task_id = None
         if event.root:
             task_id = await outbox.task_of(tx, place.transport, place.channel, event.root)
+        if task_id is None and (about := event.root or event.subject):
+            task_id = await outbox.task_of_message(tx, place.transport, about)
         if task_id is not None:
             implied["task"] = task_id
             implied["project"] = (await tasks.get(tx, task_id)).project_id
@@ -359,14 +364,16 @@ class Gateway:
             await self._speaker.settle(tx, row["card"], row["task_id"], f"{row['label']}: {person.id}")
         return answer
 
-    async def _stranger(self, tx: Tx, event: Inbound) -> Post:
-        """Somebody without any right is told how an admin can let them in, and nothing else."""
+    async def _stranger(self, tx: Tx, event: Inbound) -> Post | None:
+        """Somebody without any right is told how an admin can let them in, at most once a minute."""
         valid = self._services.settings.pairing.valid_minutes * 60
-        code, new = await people.pairing_code(
+        code, new, due = await people.pairing_code(
             tx, event.place.transport, event.account, event.name, pairing_code(), self._now(), valid
         )
         if new:
             await self._audit(tx, event, Verdict.REFUSED, f"unknown; pairing code {code} given")
+        if not due:
+            return None
         text = (
             f"🚫 I do not know you ({event.place.transport}:{event.account}), so I can do nothing for you. "
             f"An admin can let you in with `pair {code} {_name(event)}`, within "
@@ -417,6 +424,15 @@ def _may_change(event: Inbound, original: Inbound) -> bool:
         return True
     log.warning("gateway.forged_change", kind=event.kind, account=event.account, of=original.account)
     return False
+
+
+def _too_late(event: Inbound, original: Inbound) -> Post | None:
+    """What is said of a command that was edited or removed after it ran."""
+    if not original.addressed or event.text == original.text:
+        return None
+    if event.kind is InboundKind.WITHDRAWAL:
+        return Post(text="🗑 What was run is not undone when it is removed; say what is to be undone.")
+    return Post(text="✏️ What was run is not run again when it is edited; say it anew.")
 
 
 def _name(event: Inbound) -> str:

@@ -203,7 +203,9 @@ class Lifecycle:
         note = Post(
             text=f"👀 **{task.id}** {task.title} awaits approval: {stat}", actions=review_actions(task)
         )
-        await self.speaker.notify(tx, note, task.project_id, key=key_of(key, "main"), urgency=Lane.URGENT)
+        await self.speaker.notify(
+            tx, note, task.project_id, key=key_of(key, "main"), urgency=Lane.URGENT, task_id=task.id
+        )
         return task
 
     async def settle_review(self, tx: Tx, task: Task, note: str, by: str) -> None:

@@ -159,6 +159,8 @@ class Capabilities:
     """Share of the burst that is kept for answers and results."""
     stream_interval: float = 1.0
     """Seconds between two progress messages in one thread."""
+    stream_interval_max: float = 0.0
+    """Seconds up to which that grows while a thread has nothing but progress."""
 
 
 class InboundKind(StrEnum):

@@ -66,7 +66,14 @@ class Limits:
     def capabilities(self) -> Capabilities:
         """What can be shown, at the pace that is known."""
         if not self.interval:
-            return Capabilities(text_max=TEXT_MAX, actions_max=10, rate=50.0, burst=50, stream_interval=1.5)
+            return Capabilities(
+                text_max=TEXT_MAX,
+                actions_max=10,
+                rate=50.0,
+                burst=50,
+                stream_interval=1.5,
+                stream_interval_max=15.0,
+            )
         return Capabilities(
             text_max=TEXT_MAX,
             parts_max=1,

@@ -24,10 +24,11 @@ def scarce(caps: Capabilities) -> bool:
     return caps.rate < _SCARCE
 
 
-def superseded(entries: Sequence[Entry]) -> bool:
-    """Whether the first entry is an edit that a later one replaces."""
-    first = entries[0]
-    return first.op is Op.EDIT and any(e.op is Op.EDIT and e.subject == first.subject for e in entries[1:])
+def superseded(entries: Sequence[Entry]) -> int:
+    """How many entries at the head are edits that later ones replace."""
+    last = {entry.subject: at for at, entry in enumerate(entries) if entry.op is Op.EDIT}
+    heads = enumerate(entries)
+    return next((at for at, e in heads if e.op is not Op.EDIT or last[e.subject] == at), len(entries))
 
 
 def next_group(entries: Sequence[Entry], caps: Capabilities) -> Sequence[Entry]:

@@ -6,7 +6,7 @@ repeating it where the platform honours keys, else by reading the lane back; it 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -25,6 +25,8 @@ SEND_TIMEOUT = 60.0
 """Seconds after which a send without an answer counts as unknown, and a reading back as failed."""
 _HEAD, _WHOLE = 500, 100_000
 """Entries of a lane that are looked at together; all there are where each message counts: a result may stand last."""
+_REST = 60.0
+"""Seconds without progress after which a lane's next comes quickly again."""
 _BACKOFF_MAX = 10.0
 
 
@@ -57,6 +59,8 @@ class Relay:
         """Per lane, set when it holds more than progress."""
         self._paced: dict[str, float] = {}
         """Per lane, when progress may be sent again."""
+        self._told: dict[str, int] = {}
+        """Per lane that was at work of late, how many messages of progress it has had."""
         self._idle = asyncio.Event()
         database.on(Signal.OUTBOX, self._awake.set)
 
@@ -112,7 +116,8 @@ class Relay:
         self._lanes.pop(lane, None)
         self._hurry.pop(lane, None)
         now = asyncio.get_running_loop().time()
-        self._paced = {one: until for one, until in self._paced.items() if until > now}
+        self._paced = {one: until for one, until in self._paced.items() if until > now - _REST}
+        self._told = {one: told for one, told in self._told.items() if one in self._paced}
         self._awake.set()
 
     async def _drain(self, lane: str) -> None:
@@ -168,6 +173,12 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry[lane].wait(), wait)
 
+    def _pause(self, lane: str) -> float:
+        """Seconds until a lane's next progress: the longer it has gone on by itself, the more of it goes together."""
+        caps = self._frontend.capabilities()
+        told = self._told[lane] = self._told.get(lane, 0) + 1
+        return max(caps.stream_interval, min(caps.stream_interval * 1.15**told, caps.stream_interval_max))
+
     async def _claim(self, lane: str, message: Message | None) -> tuple[Message, Target, str | None] | None:
         """Cut the head of the lane if nothing is cut, and claim the first message for sending; one commit.
 
@@ -178,27 +189,25 @@ class Relay:
                 caps = self._frontend.capabilities()
                 limit = _WHOLE if scarce(caps) else _HEAD
                 entries = await outbox.head(tx, self._frontend.name, lane, limit)
-                while superseded(entries):
-                    await outbox.cut(tx, entries[:1], [])
-                    entries = entries[1:]
+                if dropped := superseded(entries):
+                    await outbox.cut(tx, entries[:dropped], [])
+                    entries = entries[dropped:]
                 group = next_group(entries, caps)
-                await outbox.cut(tx, group, self._render(group))
+                post = as_one(group)
+                if len(group) > 1 and post.actions:  # what settles it changes all of what it says
+                    await outbox.rewrite(tx, group[0].id, post_to_json(post, str))
+                await outbox.cut(tx, group, self._render(group[0], post))
                 message = await outbox.open_message(tx, self._frontend.name, lane)
             if message is None:
                 return None
             await outbox.claim(tx, message.id, self._clock())
             to, subject = await self._where(tx, message)
         if message.urgency == Lane.PROGRESS:
-            pause = self._frontend.capabilities().stream_interval
-            self._paced[lane] = asyncio.get_running_loop().time() + pause
+            self._paced[lane] = asyncio.get_running_loop().time() + self._pause(lane)
         return message, to, subject
 
-    def _render(self, group: Sequence[Entry]) -> list[dict[str, Any]]:
-        """The messages that a group of entries becomes on this platform."""
-        first = group[0]
-        if first.op is Op.DELETE:
-            return [{}]
-        post = as_one(group)
+    def _render(self, first: Entry, post: Post) -> list[dict[str, Any]]:
+        """The messages that a post becomes on this platform."""
         try:
             return [dict(wire) for wire in self._frontend.render(post)]
         except Exception:  # a rendering fault must not hold the lane for ever
@@ -230,6 +239,8 @@ class Relay:
         thread_id, root, subject = message.thread_id, None, None
         if thread_id is not None and message.op is not Op.OPEN:
             root = await outbox.thread_root(tx, thread_id)
+        elif thread_id is None:
+            root = message.root
         if thread_id is not None and message.subject == root_key(thread_id):
             subject = root
         elif message.op in (Op.EDIT, Op.DELETE):

@@ -13,6 +13,9 @@ from orchestrator.store.database import Row, Tx
 from orchestrator.store.outbox import Entry, Op, key_of, root_key
 from orchestrator.transport import Lane, Place, Post
 
+_CARD_MAX = 700
+"""Characters of text that a message with buttons holds; more is said before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thread:
@@ -47,10 +50,17 @@ class Speaker:
         return [Place(transport=t, channel=bound.get(t, home)) for t, home in self.homes.items()]
 
     async def notify(
-        self, tx: Tx, post: Post, project_id: str | None, *, key: str, urgency: Lane = Lane.NOTICE
+        self,
+        tx: Tx,
+        post: Post,
+        project_id: str | None,
+        *,
+        key: str,
+        urgency: Lane = Lane.NOTICE,
+        task_id: str | None = None,
     ) -> None:
-        """Say something in the main channel of a project."""
-        stored = await self._with_actions(tx, post, key, None)
+        """Say something in the main channel of a project; what is to be pressed may be about a task."""
+        stored = await self._with_actions(tx, post, key, task_id)
         for place in await self.places(tx, project_id):
             await self.say_at(tx, place, stored, key=key, urgency=urgency)
 
@@ -58,12 +68,15 @@ class Speaker:
         """Say something in one channel of one frontend."""
         await self._enqueue(tx, place, None, Op.POST, post, key=key, urgency=urgency)
 
-    async def reply(self, tx: Tx, place: Place, root: str | None, post: Post, *, key: str) -> None:
+    async def reply(
+        self, tx: Tx, place: Place, root: str | None, post: Post, *, key: str, urgency: Lane = Lane.URGENT
+    ) -> None:
         """Answer somebody where they spoke: in their thread, or in the channel."""
         thread_id = await self._thread_at(tx, place, root) if root else None
         task_id = await outbox.task_of(tx, place.transport, place.channel, root) if root else None
         stored = await self._with_actions(tx, post, key, task_id)
-        await self._enqueue(tx, place, thread_id, Op.POST, stored, key=key, urgency=Lane.URGENT)
+        other = root if thread_id is None else None  # a thread that is no task's
+        await self._enqueue(tx, place, thread_id, Op.POST, stored, key=key, urgency=urgency, root=other)
 
     async def create_thread(self, tx: Tx, name: str, first: Post, task_id: str, project_id: str) -> Thread:
         """Open the task's thread on *first* in every channel of the project where it has none yet."""
@@ -120,6 +133,7 @@ class Speaker:
                 key=key_of(entry.key, "settled"),
                 urgency=Lane.NOTICE,
                 subject=entry.key,
+                root=entry.root,
             )
 
     async def _threads(self, tx: Tx, task_id: str) -> list[Row]:
@@ -153,10 +167,19 @@ class Speaker:
         key: str,
         urgency: Lane,
         subject: str = "",
+        root: str | None = None,
     ) -> None:
         if place.transport not in self.homes:
             return
+        if op is Op.POST and post.actions and len(post.text) > _CARD_MAX:
+            # what is decided upon is changed later: its text stays apart from that
+            long = Post(text=post.text, verbatim=post.verbatim, reply_to=post.reply_to)
+            first = key_of(key, "text")
+            await self._enqueue(tx, place, thread_id, op, long, key=first, urgency=urgency, root=root)
+            post = replace(post, text="")
         lane = place.channel if thread_id is None else f"{place.channel}#{thread_id}"
+        if root is not None:
+            lane = f"{place.channel}#{root}"
         await outbox.enqueue(
             tx,
             Entry(
@@ -166,6 +189,7 @@ class Speaker:
                 op=op,
                 channel=place.channel,
                 thread_id=thread_id,
+                root=root,
                 subject=subject,
                 urgency=int(urgency),
                 post=post_to_json(replace(post, quiet=urgency is Lane.PROGRESS), self._redact),

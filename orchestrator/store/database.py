@@ -168,15 +168,21 @@ class Database:
         async with self._writer:
             block = self._write.begin()
             begun, cancelled = await _to_its_end(block.__aenter__())
+            if cancelled and begun.exception() is not None:
+                raise asyncio.CancelledError
             tx = Tx(begun.result(), writes=True)
             try:
                 if cancelled:
                     raise asyncio.CancelledError
                 yield tx
             except BaseException as fault:
-                await _to_its_end(block.__aexit__(type(fault), fault, fault.__traceback__))
+                _, cancelled = await _to_its_end(block.__aexit__(type(fault), fault, fault.__traceback__))
+                if cancelled:
+                    raise asyncio.CancelledError from fault
                 raise
             ended, cancelled = await _to_its_end(block.__aexit__(None, None, None))
+            if cancelled and ended.exception() is not None:
+                raise asyncio.CancelledError
             ended.result()
         self._tell(tx)
         if cancelled:

@@ -86,8 +86,10 @@ async def hand_over(tx: Tx, message_id: str) -> Words | None:
 async def change(tx: Tx, message_id: str, text: str | None) -> bool:
     """Give words that no agent has been told yet another text, or take them back; False where it has."""
     values = {"text": text} if text is not None else {"state": MessageState.WITHDRAWN}
-    own = (MessageState.QUEUED, MessageState.KEPT)
-    where = (message.c.id == message_id, message.c.state.in_(own))
+    kept = sa.and_(
+        message.c.state == MessageState.KEPT, message.c.run_id == ""
+    )  # else it is in a prompt already
+    where = (message.c.id == message_id, sa.or_(message.c.state == MessageState.QUEUED, kept))
     return bool(await tx.execute(message.update().where(*where).values(**values)))
 
 
@@ -186,6 +188,6 @@ async def close(tx: Tx, run_id: str) -> None:
     await tx.execute(question.update().where(*where).values(answer="", answered_by=""))
     await tx.execute(
         message.update()
-        .where(message.c.run_id == run_id, message.c.state.in_(_WITH_AGENT))
-        .values(state=MessageState.KEPT)
+        .where(message.c.run_id == run_id, message.c.state.in_((*_WITH_AGENT, MessageState.KEPT)))
+        .values(state=MessageState.KEPT, run_id="")
     )

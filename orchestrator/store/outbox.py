@@ -67,6 +67,8 @@ class Entry:
     op: Op = Op.POST
     channel: str
     thread_id: int | None = None
+    root: str | None = None
+    """The platform's id of the message that a thread hangs on which is no task's."""
     subject: str = ""
     """OPEN: the thread's title. EDIT and DELETE: the key of the message meant."""
     urgency: int
@@ -86,6 +88,7 @@ class Message:
     op: Op
     channel: str
     thread_id: int | None
+    root: str | None
     subject: str
     urgency: int
     payload: dict[str, Any]
@@ -177,6 +180,11 @@ async def said(tx: Tx, keys: Sequence[str]) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
+async def rewrite(tx: Tx, entry_id: int, post: dict[str, Any]) -> None:
+    """Let an entry say what it will be sent as, with what goes along with it."""
+    await tx.execute(outbox.update().where(outbox.c.id == entry_id).values(post=post))
+
+
 async def cut(tx: Tx, entries: Sequence[Entry], payloads: Sequence[dict[str, Any]]) -> None:
     """Replace *entries* (merged into one) by the messages *payloads*; keys follow from the first entry's."""
     first = entries[0]
@@ -188,6 +196,7 @@ async def cut(tx: Tx, entries: Sequence[Entry], payloads: Sequence[dict[str, Any
         "lane": first.lane,
         "channel": first.channel,
         "thread_id": first.thread_id,
+        "root": first.root,
         "urgency": first.urgency,
         "state": Sending.READY,
         "attempts": 0,
@@ -257,6 +266,18 @@ async def remote_id(tx: Tx, transport: str, key: str) -> str | None:
     """The platform's id of the message sent under *key*, or None."""
     found: str | None = await tx.scalar(
         sa.select(wire.c.remote_id).where(wire.c.transport == transport, wire.c.key == key)
+    )
+    return found
+
+
+async def task_of_message(tx: Tx, transport: str, remote: str) -> str | None:
+    """The task that a message of ours with buttons is about, wherever it stands, or None."""
+    found: str | None = await tx.scalar(
+        sa.select(action.c.task_id)
+        .join(outbox, outbox.c.key == action.c.card)
+        .join(wire, wire.c.outbox_id == outbox.c.id)
+        .where(wire.c.transport == transport, wire.c.remote_id == remote)
+        .limit(1)
     )
     return found
 

@@ -10,6 +10,7 @@ from orchestrator.store.database import Row, Tx, upsert
 from orchestrator.store.schema import account, audit, pairing, person
 
 CONFIGURED, PAIRED = "config", "pairing"
+_TOLD_EVERY = 60.0
 
 
 async def sync(tx: Tx, people: Mapping[str, tuple[Role, Collection[tuple[str, str]]]]) -> None:
@@ -75,16 +76,19 @@ async def of_account(tx: Tx, transport: str, name_there: str) -> Person | None:
 
 async def pairing_code(
     tx: Tx, transport: str, name_there: str, name: str, code: str, now: float, valid: float
-) -> tuple[str, bool]:
-    """The account's one-time code and whether it is new: an unexpired one stays as it is."""
+) -> tuple[str, bool, bool]:
+    """The account's one-time code, whether it is new, and whether it is to be told: that is once a minute."""
     row = await tx.first(
         sa.select(pairing).where(pairing.c.transport == transport, pairing.c.account == name_there)
     )
     if row is not None and row["expires_at"] > now:
-        return str(row["code"]), False
-    fresh = {"name": name, "code": code, "expires_at": now + valid}
+        due = now - row["told_at"] >= _TOLD_EVERY
+        if due:
+            await tx.execute(pairing.update().where(pairing.c.code == row["code"]).values(told_at=now))
+        return str(row["code"]), False, due
+    fresh = {"name": name, "code": code, "expires_at": now + valid, "told_at": now}
     await tx.execute(upsert(pairing, {"transport": transport, "account": name_there, **fresh}, fresh))
-    return code, True
+    return code, True, True
 
 
 async def pair(tx: Tx, code: str, person_id: str, role: Role, now: float) -> Row:

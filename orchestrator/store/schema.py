@@ -251,6 +251,7 @@ outbox = sa.Table(
     sa.Column("op", Text, nullable=False),
     sa.Column("channel", Text, nullable=False),
     sa.Column("thread_id", sa.Integer),
+    sa.Column("root", Text),
     sa.Column("subject", Text, nullable=False, server_default=""),
     sa.Column("urgency", sa.Integer, nullable=False),
     sa.Column("post", sa.JSON, nullable=False),
@@ -275,6 +276,7 @@ wire = sa.Table(
     sa.Column("op", Text, nullable=False),
     sa.Column("channel", Text, nullable=False),
     sa.Column("thread_id", sa.Integer),
+    sa.Column("root", Text),
     sa.Column("subject", Text, nullable=False),
     sa.Column("urgency", sa.Integer, nullable=False),
     sa.Column("payload", sa.JSON, nullable=False),
@@ -329,6 +331,7 @@ pairing = sa.Table(
     sa.Column("name", Text, nullable=False),
     sa.Column("code", Text, nullable=False, unique=True),
     sa.Column("expires_at", Time, nullable=False),
+    sa.Column("told_at", Time, nullable=False),
 )
 
 audit = sa.Table(

@@ -26,11 +26,15 @@ async def test_an_event_that_comes_twice_is_handled_once(chat: Chat) -> None:
     assert len(replies) == 1
 
 
-async def test_a_stranger_has_no_right_and_gets_a_code_that_an_admin_confirms(chat: Chat) -> None:
+async def test_a_stranger_has_no_right_and_gets_a_code_that_an_admin_confirms(
+    chat: Chat, clock: Clock
+) -> None:
     refused = await chat.say("task list", "bob")
     assert refused["verdict"] == "refused"
     code = refused["data"]["pairing_code"]
     assert f"pair {code} bob" in refused["text"]
+    assert await chat.say("task list", "bob") == {}, "told once a minute, so that a stranger delays nobody"
+    clock.forward(61)
     again = await chat.say("task list", "bob")
     assert again["data"]["pairing_code"] == code
     assert (await chat.say(f"pair {code} bob", "olga"))["verdict"] == "refused"

@@ -251,7 +251,7 @@ async def test_a_root_can_be_edited_when_what_was_said_is_forgotten(make: Make) 
 
 @pytest.mark.parametrize("lines", [1, 39, 60, 79, 1000])
 async def test_a_settled_card_loses_its_buttons_and_says_who_pressed(make: Make, lines: int) -> None:
-    """Of as many messages as it may have become: 39 and 79 lines need one more with the note."""
+    """Of as many messages as it may have become; what is long is said before the card, and stays as it is."""
     world = make(text_max=400)
     await world.with_task()
     await world.start()
@@ -267,7 +267,7 @@ async def test_a_settled_card_loses_its_buttons_and_says_who_pressed(make: Make,
     whole = "".join(record["wire"]["text"] for record in seen)
     assert "— red: ann" in whole
     if lines < 100:
-        assert whole == f"{text}\n\n— red: ann"
+        assert whole.split() == f"{text}— red: ann".replace("—", " —").split()
 
 
 async def test_progress_is_gathered_and_whole(make: Make) -> None:
@@ -405,3 +405,29 @@ async def test_nothing_is_said_before_it_is_committed_or_twice(make: Make) -> No
             await world.speaker.notify(tx, Post(text=text), None, key="k")
     await world.delivered()
     assert world.main() == ["said"]
+
+
+async def test_what_goes_along_with_a_card_is_still_there_when_it_is_settled(make: Make) -> None:
+    world = make(rate=0.9, text_max=4000)
+    await world.with_task()
+    await world.tell("a notice")
+    card = await world.tell("sure?", actions=(Action(label="red", line="x"),), urgency=Lane.URGENT)
+    await world.start()
+    await world.delivered(30)
+    async with world.db.transaction() as tx:
+        await world.speaker.settle(tx, card, TASK, "red: ann")
+    await world.delivered(30)
+    whole = "\n".join(await world.thread())
+    assert [whole.count(words) for words in ("a notice", "sure?", "— red: ann")] == [1, 1, 1]
+
+
+async def test_progress_that_goes_on_and_on_is_told_in_ever_longer_pauses(make: Make) -> None:
+    world = make()
+    await world.start()
+    caps = Capabilities(text_max=100, stream_interval=1.5, stream_interval_max=15.0)
+    world.frontend.capabilities = lambda: caps  # type: ignore[method-assign]
+    pauses = [world.relay._pause("lane") for _ in range(40)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0] < 2.0, pauses[-1]) == (True, 15.0)
+    world.frontend.capabilities = lambda: Capabilities(text_max=100)  # type: ignore[method-assign]
+    assert world.relay._pause("lane") == 1.0

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from orchestrator.store import messages, outbox, schema
 from orchestrator.store.outbox import Sending
-from orchestrator.transport import Inbound, InboundKind, Place
+from orchestrator.transport import Action, Inbound, InboundKind, Place, Post
 from tests.integration.chatting import Chat
 
 EDIT, WITHDRAWAL = InboundKind.EDIT, InboundKind.WITHDRAWAL
@@ -64,7 +64,7 @@ async def test_an_edited_command_that_ran_is_not_run_again_and_a_line_says_so(ch
     answer = await chat.say("task add api second", kind=EDIT, subject="e-1")
     assert "not run again" in answer["text"]
     assert await titles(chat) == ["first"]
-    assert await chat.say("", kind=WITHDRAWAL, subject="e-1") == {}
+    assert "not undone" in (await chat.say("", kind=WITHDRAWAL, subject="e-1"))["text"]
     assert await chat.say("task add api second", kind=EDIT, subject="never-seen") == {}
     assert await titles(chat) == ["first"]
 
@@ -133,7 +133,7 @@ async def test_what_cannot_be_read_is_said_plainly_where_it_was_meant_for_us(
 ) -> None:
     await chat.with_running_task()
     answer = await chat.say(
-        "its key is not here", "eve", root=root, addressed=addressed, kind=InboundKind.UNREADABLE
+        "its key is not here", "vic", root=root, addressed=addressed, kind=InboundKind.UNREADABLE
     )
     assert ("I cannot read that: its key is not here" in str(answer)) == bool(said)
 
@@ -143,3 +143,54 @@ async def test_what_is_amiss_is_told_once_a_day(chat: Chat) -> None:
         await asyncio.gather(*(chat.gateway.tell("chat", "the door is shut") for _ in range(3)))
     said = await chat.rows(sa.select(schema.outbox.c.post))
     assert [row["post"]["text"] for row in said] == ["🔌 chat: the door is shut"]
+
+
+async def test_an_older_edit_that_comes_again_does_not_undo_a_later_one(chat: Chat) -> None:
+    await chat.with_project()
+    said = event("e-1", "task add api one")
+    second, third = (event(f"e-{n}", f"task add api {n}", EDIT, subject="e-1") for n in (2, 3))
+    await chat.gateway.accept(said, second, third, second)
+    await chat.gateway.idle()
+    assert await titles(chat) == ["3"]
+
+
+async def test_who_may_not_speak_to_an_agent_may_not_change_what_was_said_to_it(chat: Chat) -> None:
+    await chat.with_running_task()
+    await chat.say("be quick", "olga", root="root-1", event_id="e-1")
+    async with chat.db.transaction() as tx:
+        await tx.execute(schema.person.update().where(schema.person.c.id == "olga").values(role=1))
+    assert "may not change" in (await chat.say("be slow", "olga", kind=EDIT, subject="e-1"))["text"]
+    [words] = await chat.rows(sa.select(schema.message))
+    assert words["text"] == "be quick"
+
+
+async def test_words_that_stand_in_a_prompt_are_not_changed(chat: Chat) -> None:
+    task = await chat.with_running_task()
+    await chat.say("be quick", root="root-1", event_id="e-1")
+    async with chat.db.transaction() as tx:
+        await messages.close(tx, (await chat.rows(sa.select(schema.run)))[0]["id"])
+    changed = await chat.say("be thorough", root="root-1", kind=EDIT, subject="e-1")
+    assert changed["text"].startswith("✏️ Changed")
+    async with chat.db.transaction() as tx:
+        [told] = await messages.claim_kept(tx, task, "next-run")
+    assert told.text == "be thorough"
+    assert "told already" in (await chat.say("be slow", root="root-1", kind=EDIT, subject="e-1"))["text"]
+
+
+async def test_a_reply_to_a_card_in_the_channel_is_about_its_task_and_is_answered_in_its_place(
+    chat: Chat,
+) -> None:
+    task = await chat.with_running_task()
+    note = Post(text="approve?", actions=(Action(label="Approve", line=f"task approve {task}"),))
+    async with chat.db.transaction() as tx:
+        await chat.orchestrator.speaker.notify(tx, note, "api", key="note", task_id=task)
+    async with chat.db.transaction() as tx:
+        [entry] = await outbox.said(tx, ["note"])
+        await outbox.cut(tx, [entry], [{}])
+        await tx.execute(schema.wire.update().where(schema.wire.c.key == "note").values(remote_id="m-9"))
+    replied = await chat.say("task show", subject="m-9", addressed=False)
+    assert task in str(replied)
+    threaded = await chat.say("task show", root="m-9", addressed=False, event_id="e-t")
+    assert task in str(threaded)
+    [row] = await chat.rows(sa.select(schema.outbox).where(schema.outbox.c.root.is_not(None)))
+    assert (row["root"], row["lane"], row["post"]["reply_to"]) == ("m-9", "main#m-9", "e-t")

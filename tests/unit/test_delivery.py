@@ -116,9 +116,11 @@ def test_progress_that_goes_along_is_shown_or_attached_whole() -> None:
 
 def test_an_edit_is_dropped_when_a_later_one_replaces_it() -> None:
     first, second = entry(Op.EDIT, subject="root"), entry(Op.EDIT, subject="root")
-    assert superseded([first, entry(), second])
-    assert not superseded([first, entry(Op.EDIT, subject="other")])
-    assert not superseded([entry(), second])
+    assert superseded([first, entry(), second]) == 1
+    assert superseded([first, entry(Op.EDIT, subject="other"), first, second]) == 1
+    assert superseded([first, first, second]) == 2
+    assert superseded([first, entry(Op.EDIT, subject="other")]) == 0
+    assert superseded([entry(), second]) == 0
 
 
 def test_a_post_comes_back_as_it_was_and_every_text_of_it_is_redacted() -> None:

@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("op", sa.Text(), nullable=False),
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("thread_id", sa.Integer(), nullable=True),
+        sa.Column("root", sa.Text(), nullable=True),
         sa.Column("subject", sa.Text(), server_default="", nullable=False),
         sa.Column("urgency", sa.Integer(), nullable=False),
         sa.Column("post", sa.JSON(), nullable=False),
@@ -110,6 +111,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("told_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("transport", "account"),
         sa.UniqueConstraint("code", name=op.f("uq_pairing_code")),
     )
@@ -205,6 +207,7 @@ def upgrade() -> None:
         sa.Column("op", sa.Text(), nullable=False),
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("thread_id", sa.Integer(), nullable=True),
+        sa.Column("root", sa.Text(), nullable=True),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("urgency", sa.Integer(), nullable=False),
         sa.Column("payload", sa.JSON(), nullable=False),
