@@ -100,6 +100,7 @@ class Daemon:
         self.orchestrator = Orchestrator(
             self.settings,
             homes={name: registry.home(name, section) for name, section in names.items()},
+            sigils={name: registry.sigil(section) for name, section in names.items()},
             supervisor=[sys.executable, "-m", "agent_queue.supervise"],
             check_agent=factory.check,
             version=agent_queue.__version__,

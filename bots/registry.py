@@ -33,6 +33,11 @@ def home(name: str, section: BaseModel) -> str:
     return str(getattr(section, "home", name))
 
 
+def sigil(section: BaseModel) -> str:
+    """The word that a command begins with on the frontend of *section*; nothing where none is needed."""
+    return str(getattr(section, "sigil", ""))
+
+
 def sheet(name: str) -> Sheet:
     """What frontend *name* can do, without importing its platform's library."""
     module = importlib.import_module("bots.scripted" if name == "scripted" else f"bots.{name}.features")

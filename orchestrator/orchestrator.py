@@ -6,12 +6,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.context import Connected, Services
+from orchestrator.commands.phrasing import phrase
 from orchestrator.cycle.assigner import Assigner
 from orchestrator.cycle.cleaner import Cleaner
 from orchestrator.cycle.preparer import Preparer
@@ -53,6 +55,7 @@ class Orchestrator:
         settings: Settings,
         *,
         homes: Mapping[str, str],
+        sigils: Mapping[str, str] = MappingProxyType({}),
         supervisor: Sequence[str],
         check_agent: Callable[[str, dict[str, Any]], None],
         version: str,
@@ -64,7 +67,7 @@ class Orchestrator:
         self.database = Database(settings.database)
         self.clock = clock
         self.redact = Redactor(settings).redact
-        self.speaker = Speaker(homes, redact=self.redact, clock=clock)
+        self.speaker = Speaker(homes, redact=self.redact, clock=clock, phrase=phrase(COMMANDS, sigils))
         self.lifecycle = Lifecycle(self.speaker, clock)
         self._jobs = Jobs()
         data = Path(settings.data_dir)

@@ -35,12 +35,22 @@ class Thread:
 
 
 class Speaker:
-    """Writes to the outbox of every configured frontend. *homes* maps each to its home channel."""
+    """Writes to the outbox of every configured frontend. *homes* maps each to its home channel.
+
+    *phrase* makes of a text what people on a frontend can say after it: `task list` becomes `!aq task list` where
+    commands begin so.
+    """
 
     def __init__(
-        self, homes: Mapping[str, str], *, redact: Callable[[str], str], clock: Callable[[], float]
+        self,
+        homes: Mapping[str, str],
+        *,
+        redact: Callable[[str], str],
+        clock: Callable[[], float],
+        phrase: Callable[[str, str], str] = lambda transport, text: text,
     ) -> None:
         self.homes = dict(homes)
+        self._phrase = phrase
         self._redact = redact
         self._clock = clock
 
@@ -177,6 +187,8 @@ class Speaker:
             first = key_of(key, "text")
             await self._enqueue(tx, place, thread_id, op, long, key=first, urgency=urgency, root=root)
             post = replace(post, text="")
+        if urgency is not Lane.PROGRESS and not post.verbatim:
+            post = replace(post, text=self._phrase(place.transport, post.text))
         lane = place.channel if thread_id is None else f"{place.channel}#{thread_id}"
         if root is not None:
             lane = f"{place.channel}#{root}"

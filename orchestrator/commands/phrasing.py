@@ -1,0 +1,35 @@
+"""Commands that our texts name, as they are said on a frontend. Pure."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from orchestrator.commands.registry import Registry
+
+_SPAN = re.compile(r"(?<!`)`(?P<line>[a-z][^`\n]*)`(?!`)")
+_PARTS = re.compile(
+    r"(?P<fence>^ {0,3}(?P<mark>`{3,}|~{3,})[^\n]*$.*?(?:^ {0,3}(?P=mark)[`~]*[ \t]*$|\Z))", re.M | re.S
+)
+
+
+def phrase(registry: Registry, sigils: Mapping[str, str]) -> Callable[[str, str], str]:
+    """What puts a frontend's sigil before each command in a code span of a text; code blocks stay as they are.
+
+    The function is given the frontend's name and the text.
+    """
+
+    def said(transport: str, text: str) -> str:
+        sigil = sigils.get(transport, "")
+        if not sigil or "`" not in text:
+            return text
+
+        def span(found: re.Match[str]) -> str:
+            command = registry.match(found["line"].split())
+            return f"`{sigil} {found['line']}`" if command else found[0]
+
+        pieces, at = [], 0
+        for block in _BLOCK.finditer(text):
+            pieces += [_SPAN.sub(span, text[at : block.start()]), block[0]]
+            at = block.end()
+        return "".join((*pieces, _SPAN.sub(span, text[at:])))
+
+    return said

@@ -1,0 +1,32 @@
+"""Commands in our texts read as they are said where the text is shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.commands.catalog import COMMANDS
+from orchestrator.commands.phrasing import phrase
+
+SAID = phrase(COMMANDS, {"matrix": "!aq"})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("say `task list`", "say `!aq task list`"),
+        ("`pair K7M2QX ann` or `resume`.", "`!aq pair K7M2QX ann` or `!aq resume`."),
+        ("the branch `main`, `task`, ``task list``", "the branch `main`, `task`, ``task list``"),
+        ("a\n```\n`task list`\n```\n`status`", "a\n```\n`task list`\n```\n`!aq status`"),
+        ("~~~\n`status`", "~~~\n`status`"),
+        ("`!aq status`", "`!aq status`"),
+    ],
+)
+def test_a_command_in_a_code_span_gets_the_sigil(text: str, shown: str) -> None:
+    assert SAID("matrix", text) == shown
+    assert SAID("terminal", text) == text
+    assert SAID("matrix", shown) == shown
+
+
+@given(st.text(alphabet="`~ \ntask lis:a", max_size=60))
+def test_nothing_but_the_sigil_is_added(text: str) -> None:
+    assert SAID("matrix", text).replace("!aq ", "") == text
