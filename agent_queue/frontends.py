@@ -76,9 +76,16 @@ class Connection:
                 await self.frontend.closed()
             finally:
                 self.relay.connected(False)
-            await self.frontend.close()
         except Exception:
             log.exception("frontend.fault", frontend=self.frontend.name)
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Leave nothing open, and nothing that looks as if it were connected."""
+        try:
+            await self.frontend.close()
+        except Exception:
+            log.exception("frontend.not_closed", frontend=self.frontend.name)
 
     async def _tell(self, words: str) -> None:
         """Tell people; a store that is full or busy just now does not keep us from connecting."""
@@ -90,6 +97,7 @@ class Connection:
     async def _given_up(self, fault: Unusable) -> None:
         """Trying again is of no use: say what a person can do, and rest until the daemon is started again."""
         self.state = f"stopped: {fault}"
+        await self._let_go()
         log.error("frontend.unusable", frontend=self.frontend.name, error=str(fault))
         await self._tell(f"is stopped: {fault}")
         self.attempted.set()
@@ -97,6 +105,7 @@ class Connection:
     async def _failed(self, fault: Exception) -> None:
         words = f"{type(fault).__name__}: {fault}"
         self.state = f"cannot connect ({words}); trying again"
+        await self._let_go()
         away = time.monotonic() - self._away_since
         log.warning("frontend.not_connected", frontend=self.frontend.name, error=words, away=round(away, 1))
         if away >= REPORT_AFTER and not self._told:

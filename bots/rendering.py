@@ -6,7 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
 from orchestrator.transport import Action, Capabilities, File, Post, Tone
+from orchestrator.words import RUN_MAX, fence
 
 _ANSI = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _OVERWRITTEN = re.compile(r"^[^\n]*\r(?!\n)(?=[^\n])", re.MULTILINE)
@@ -16,8 +20,13 @@ _PING = re.compile(r"@(?=[\w&!])|<(?=[@!#])", re.UNICODE)
 _BREAK = "\u200b"
 _FENCE = re.compile(r"^ {0,3}(?P<mark>`{3,}|~{3,})(?P<rest>[^\n]*)$", re.MULTILINE)
 _INFO_MAX = 40
-_RUN = re.compile(r"`+")
-_RUN_MAX = 60
+_MARKDOWN = (
+    MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
+    .enable(["table", "strikethrough"])
+    .disable(["image", "reference"])  # what they read is not shown
+)
+_HEADING = re.compile(r"#{1,6}[ \t]*$")
+_LANGUAGE = re.compile(r"[\w.+#-]*")
 
 _EMOJI = {Tone.INFO: "🔹", Tone.GOOD: "✅", Tone.WARN: "⚠️", Tone.BAD: "❌"}
 
@@ -39,21 +48,60 @@ def defuse(text: str) -> str:
     return _PING.sub(lambda found: found[0] + _BREAK, clean(text))
 
 
+def unmarked(text: str) -> str:
+    """Markdown as plain text: every word stays in its line, marks within lines go, and so do fences' own lines."""
+    lines = text.split("\n")
+    shown: list[str | None] = list(lines)
+    in_table = False
+    for token in _MARKDOWN.parse(text.replace("\r", " ")):
+        if token.type in ("table_open", "table_close"):  # a table stays as it is typed
+            in_table = token.type == "table_open"
+        if token.map is None or in_table:
+            continue
+        first, end = token.map
+        if token.type == "heading_open" and token.markup in ("=", "-"):
+            shown[end - 1] = None
+        elif token.type == "fence":
+            before, _, info = lines[first].partition(token.markup)
+            told = "" if _LANGUAGE.fullmatch(info.strip()) else info.strip()
+            shown[first] = f"{before}{told}".rstrip() or None
+            if end - first - 1 > token.content.count("\n"):
+                shown[end - 1] = None
+        elif token.type == "inline" and token.content:
+            shown[first:end] = _unmarked(token, lines[first:end])
+    return "\n".join(line for line in shown if line is not None)
+
+
+def _unmarked(inline: Token, lines: Sequence[str]) -> list[str | None]:
+    """The *lines* of a paragraph or heading, in each what stands before its words and the words without marks."""
+    typed = inline.content.split("\n")
+    said = _words(inline.children or ()).split("\n")
+    before = [line[: max(0, line.rfind(words.strip()))] for line, words in zip(lines, typed, strict=False)]
+    if len(lines) == 1:
+        before[0] = _HEADING.sub("", before[0])
+    said += [""] * (len(lines) - len(said))
+    return [a + b if b else None for a, b in zip(before, said, strict=True)]
+
+
+def _words(tokens: Iterable[Token]) -> str:
+    """What inline *tokens* say; the address of a link stands behind its words."""
+    said, links = "", []
+    for token in tokens:
+        if token.type == "link_open":
+            title = f' "{token.attrs["title"]}"' if token.attrs.get("title") else ""
+            links.append((len(said), str(token.attrs.get("href", "")), title))
+        elif token.type == "link_close":
+            at, address, title = links.pop()
+            shown = token.info == "auto" or said[at:] + title == address
+            said += "" if shown else f" ({address}{title})"
+        else:
+            said += "\n" if token.type in ("softbreak", "hardbreak") else token.content
+    return said
+
+
 def typed(actions: Sequence[Action], sigil: str = "aq") -> str:
     """Actions as lines to type, for where there are no buttons."""
     return "\n".join(f"{n} {a.label} — `{sigil} {a.line}`" for n, a in enumerate(actions, 1))
-
-
-def fence(text: str) -> str:
-    """*text* in a code fence that nothing within can close."""
-    text = _RUN.sub(lambda run: run[0] if len(run[0]) <= _RUN_MAX else _BREAK.join(_chunks(run[0])), text)
-    longest = max((len(run) for run in _RUN.findall(text)), default=0)
-    mark = "`" * max(3, longest + 1)
-    return f"{mark}\n{text.rstrip(chr(10))}\n{mark}"
-
-
-def _chunks(run: str) -> Iterable[str]:
-    return (run[at : at + _RUN_MAX] for at in range(0, len(run), _RUN_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +217,7 @@ def fit(post: Post, caps: Capabilities, *, fenced: bool = True) -> list[Post]:
 def _texts(text: str, limit: int, verbatim: bool) -> list[str]:
     if not verbatim:
         return [part.text for part in split(text, limit)]
-    room = limit - 2 * (_RUN_MAX + 2) - 2 if limit > 400 else limit // 2
+    room = limit - 2 * (RUN_MAX + 2) - 2 if limit > 400 else limit // 2
     return [fence(part) for part in _plain_split(text, room)]
 
 

@@ -10,6 +10,7 @@ from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import RUNNING, STATUS_MEANINGS, Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Card, File, Lane, Post, Tone
+from orchestrator.words import plain, said
 
 _TONES = {
     TaskStatus.COMPLETED: Tone.GOOD,
@@ -43,8 +44,12 @@ def mark(status: TaskStatus) -> str:
 
 def one_line(task: Task) -> str:
     """A task in one line for people; `task show` and its thread have the whole."""
-    detail = flat(task.reason) or STATUS_MEANINGS[task.status]
-    return f"{mark(task.status)} **{task.id}** {task.title} — {detail}"
+    return f"{heading(task)} — {plain(flat(task.reason)) or STATUS_MEANINGS[task.status]}"
+
+
+def heading(task: Task) -> str:
+    """A task's sign, name and title, as Markdown."""
+    return f"{mark(task.status)} **{task.id}** {plain(task.title)}"
 
 
 def flat(text: str) -> str:
@@ -148,7 +153,7 @@ class Lifecycle:
                 ask = replace(ask, text=task.body)
             await thread.say(tx, ask, key=key_of(task.id, "asked"), urgency=Lane.NOTICE)
         else:
-            again = Post(text=f"🔁 Run {attempt}, by {agent_id}.")
+            again = Post(text=f"🔁 Run {attempt}, by {plain(agent_id)}.")
             await thread.say(tx, again, key=key_of(task.id, "run", attempt), urgency=Lane.NOTICE)
             await self.show(tx, task)
         return task
@@ -164,25 +169,29 @@ class Lifecycle:
         key = key_of(task.id, "failed", task.attempts)
         thread = self.thread(task)
         if retry_after is None:
-            post = Post(card=Card(title="Failed", tone=Tone.BAD), text=reason, actions=recovery_actions(task))
+            post = Post(
+                card=Card(title="Failed", tone=Tone.BAD), text=said(reason), actions=recovery_actions(task)
+            )
             await thread.say(tx, post, key=key, urgency=Lane.FINAL)
         elif task.failures <= task.max_retries:
-            words = f"try {task.failures} of {task.max_retries + 1} failed: {reason}"
+            lead = f"try {task.failures} of {task.max_retries + 1} failed:"
             at = self.clock() + retry_after
+            words = f"{lead} {reason}"
             task = await self.advance(tx, task, TaskEvent.RETRY, reason=words, not_before=at, feedback=reason)
-            post = Post(text=f"⚠️ {words}\n\nTrying again in {duration(retry_after)}.")
+            post = Post(text=f"{said(reason, f'⚠️ {lead}')}\n\nTrying again in {duration(retry_after)}.")
             await thread.say(tx, post, key=key, urgency=Lane.FINAL)
         else:
-            words = f"gave up after {task.failures} failed runs: {reason}"
-            task = await self.advance(tx, task, TaskEvent.MAX_RETRIES, reason=words)
-            post = Post(card=Card(title="Blocked", tone=Tone.BAD), text=words, actions=recovery_actions(task))
+            lead = f"gave up after run {task.attempts}:"
+            task = await self.advance(tx, task, TaskEvent.MAX_RETRIES, reason=f"{lead} {reason}")
+            card = Card(title="Blocked", tone=Tone.BAD)
+            post = Post(card=card, text=said(reason, lead), actions=recovery_actions(task))
             await thread.say(tx, post, key=key, urgency=Lane.FINAL)
         return task
 
     async def complete(self, tx: Tx, task: Task, event: TaskEvent, words: str) -> Task:
         """The task is done; its start notice becomes the line of its outcome."""
         task = await self.advance(tx, task, event, reason=words, feedback="")
-        post = Post(card=Card(title="Done", tone=Tone.GOOD), text=words)
+        post = Post(card=Card(title="Done", tone=Tone.GOOD), text=said(words))
         await self.thread(task).say(tx, post, key=key_of(task.id, "done", task.attempts), urgency=Lane.FINAL)
         return task
 
@@ -200,9 +209,7 @@ class Lifecycle:
         )
         key = key_of(task.id, "propose", task.attempts)
         await self.thread(task).say(tx, post, key=key, urgency=Lane.URGENT)
-        note = Post(
-            text=f"👀 **{task.id}** {task.title} awaits approval: {stat}", actions=review_actions(task)
-        )
+        note = Post(text=f"{heading(task)} awaits approval: {plain(stat)}", actions=review_actions(task))
         await self.speaker.notify(
             tx, note, task.project_id, key=key_of(key, "main"), urgency=Lane.URGENT, task_id=task.id
         )
@@ -217,7 +224,7 @@ class Lifecycle:
     async def settle(self, tx: Tx, card: str, task_id: str, note: str, by: str) -> None:
         """Take the buttons off a card, wherever it stands, and say in their place what became of it."""
         await outbox.settle_card(tx, card, by)
-        await self.speaker.settle(tx, card, task_id, note)
+        await self.speaker.settle(tx, card, task_id, plain(note))
 
     async def not_merged(self, tx: Tx, task: Task, fault: str) -> None:
         """An approved branch could not be merged: it awaits people again, and they are told why."""
@@ -225,7 +232,7 @@ class Lifecycle:
             Action(label="Let the agent resolve it", line=f"task restart {task.id}", style=Tone.GOOD),
             *review_actions(task),
         )
-        post = Post(card=Card(title="Not merged", tone=Tone.BAD), text=fault, actions=actions)
+        post = Post(card=Card(title="Not merged", tone=Tone.BAD), text=said(fault), actions=actions)
         key = key_of(task.id, "not merged", task.attempts, self.clock())
         await self.thread(task).say(tx, post, key=key, urgency=Lane.URGENT)
         await self.show(tx, task)
@@ -243,7 +250,7 @@ class Lifecycle:
             await runs.end(tx, run.id, self.clock(), "stopped", f"stopped by {by}")
             await messages.close(tx, run.id)
         if was_running:
-            post = Post(text=f"⛔ Stopped by {by}.", actions=recovery_actions(task))
+            post = Post(text=f"⛔ Stopped by {plain(by)}.", actions=recovery_actions(task))
             await self.thread(task).say(
                 tx, post, key=key_of(task.id, "stopped", task.attempts), urgency=Lane.FINAL
             )

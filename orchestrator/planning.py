@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from orchestrator.lifecycle import duration
+from orchestrator.lifecycle import duration, flat
 from orchestrator.projects import RepoState
 from orchestrator.scheduler import AgentLoad, ProjectLoad, ReadyTask, Reason, Snapshot, why_not
 from orchestrator.settings import SchedulingSettings
 from orchestrator.store import flags, messages, projects, runs, tasks
 from orchestrator.store.database import Tx
-from orchestrator.tasks import Task, TaskStatus
+from orchestrator.tasks import STATUS_MEANINGS, Task, TaskStatus
+from orchestrator.words import plain
 
 _LOOKED_AT = 1000
 """Ready tasks per project that `why` looks at; the cycle looks at no more than there are free agents."""
@@ -59,7 +60,7 @@ async def snapshot(
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a task is where it is: reason codes with words, and in how many seconds it may go on, if known."""
+    """Why a task is where it is: reason codes with words as Markdown, and in how many seconds it goes on, if known."""
 
     reasons: tuple[Reason, ...]
     eta: float | None = None
@@ -74,29 +75,31 @@ async def why(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> W
             return await _ready(tx, task, settings, now)
         case TaskStatus.WAITING_INPUT:
             questions = await messages.open_questions(tx, task.id)
-            asked = "; ".join(q.text.splitlines()[0] for q in questions) or task.reason
-            return Why((Reason("person", f"its agent asked: {asked}"),))
+            asked = "; ".join(q.text.strip().partition("\n")[0] for q in questions) or task.reason
+            return Why((Reason("person", f"its agent asked: {plain(flat(asked))}"),))
         case TaskStatus.AWAITING_APPROVAL:
             words = f"awaits approval: `task approve {task.id}` or `task reject {task.id}`"
             return Why((Reason("person", words),))
         case TaskStatus.FAILED | TaskStatus.BLOCKED:
-            words = f"{task.reason}; `task restart {task.id}` or `task skip {task.id}`"
+            words = f"{plain(flat(task.reason))}; `task restart {task.id}` or `task skip {task.id}`"
             return Why((Reason("person", words),))
         case TaskStatus.PAUSED:
             eta = task.not_before - now if task.not_before else None
-            return Why((Reason("cooldown" if eta else "person", task.reason),), eta)
+            return Why((Reason("cooldown" if eta else "person", plain(flat(task.reason))),), eta)
         case TaskStatus.COMPLETED:
-            return Why((Reason("done", task.reason),))
+            return Why((Reason("done", plain(flat(task.reason))),))
         case _:
             mean = await runs.mean_seconds(tx, task.project_id)
             begun = next((run.created_at for run in await runs.live(tx, task.id)), now)
             eta = max(0.0, mean - (now - begun)) if mean is not None else None
-            return Why((Reason("running", task.reason or "it runs"),), eta)
+            return Why((Reason("running", plain(flat(task.reason)) or STATUS_MEANINGS[task.status]),), eta)
 
 
 async def _dependency(tx: Tx, task: Task) -> Why:
     unmet = [t for t in await tasks.needs(tx, task.id) if t.status is not TaskStatus.COMPLETED]
-    return Why(tuple(Reason("dependency", f"needs {t.id}, which is {t.status}: {t.title}") for t in unmet))
+    return Why(
+        tuple(Reason("dependency", f"needs {t.id}, which is {t.status}: {plain(t.title)}") for t in unmet)
+    )
 
 
 async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> Why:
@@ -109,14 +112,16 @@ async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -
         words = f"project {project.id} has no repository; `repo add` one and `project edit` it"
         return Why((*reasons, Reason("no_workspace", words)))
     if repo.state is not RepoState.READY:
-        words = f"repository {repo.id} is {repo.state}" + (f": {repo.error}" if repo.error else "")
+        words = f"repository {repo.id} is {repo.state}" + (
+            f": {plain(flat(repo.error))}" if repo.error else ""
+        )
         return Why((*reasons, Reason("no_workspace", words)))
     waiting = (await _dependency(tx, task)).reasons
     if waiting:
         return Why((*reasons, *waiting))
     if task.not_before is not None and task.not_before > now:
         wait = task.not_before - now
-        return Why((*reasons, Reason("cooldown", f"{task.reason}; in {duration(wait)}")), wait)
+        return Why((*reasons, Reason("cooldown", f"{plain(flat(task.reason))}; in {duration(wait)}")), wait)
     if await tasks.holds_workspace(tx, task.id):
         return Why((*reasons, Reason("no_workspace", "its last run is being ended, and its workspace freed")))
     picture = await snapshot(tx, settings, now, _LOOKED_AT)

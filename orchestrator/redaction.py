@@ -20,6 +20,9 @@ REDACTED = "[redacted]"
 _LINE_MIN = 16
 """Shortest line of a longer secret that is looked for by itself, since output comes line by line."""
 
+_ESCAPE = re.compile(r"\\[!-/:-@\[-`{-~]")
+"""A sign of punctuation as Markdown escapes it."""
+
 # Where a shape has a group, only the group is blotted out.
 _SHAPES = tuple(
     re.compile(shape)
@@ -49,14 +52,23 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Return *text* with `[redacted]` for every secret in it."""
-        found = (match.span(match.lastindex or 0) for p in self._patterns for match in p.finditer(text))
-        spans = sorted(found)
+        spans = self._found(text)
+        if "\\" in text:  # what Markdown's backslashes stand in may be a secret
+            escapes = {match.start() for match in _ESCAPE.finditer(text)}
+            places = [place for place in range(len(text)) if place not in escapes]
+            bare = "".join(text[place] for place in places)
+            spans += [(places[start], places[end - 1] + 1) for start, end in self._found(bare)]
+        spans.sort()
         parts, done = [], 0
         for place, (start, end) in enumerate(spans):
             if place == 0 or start >= done:
                 parts += [text[done:start], REDACTED]
             done = max(done, end)
         return "".join((*parts, text[done:]))
+
+    def _found(self, text: str) -> list[tuple[int, int]]:
+        """Where secrets stand in *text*."""
+        return [m.span(m.lastindex or 0) for pattern in self._patterns for m in pattern.finditer(text)]
 
     def processor(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """As a structlog processor: redact every value of *event*. Stands before the renderer."""

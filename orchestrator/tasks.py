@@ -60,9 +60,9 @@ STATUS_MEANINGS: Mapping[TaskStatus, str] = {
     _S.IN_PROGRESS: "an agent works on it",
     _S.WAITING_INPUT: "its agent has asked a person something",
     _S.PAUSED: "rests until a time or an answer (a token limit, an unanswered question)",
-    _S.VERIFYING: "the agent is done; its work is committed, tested and merged",
-    _S.AWAITING_APPROVAL: "tested and put up for review; waits for a person",
-    _S.COMPLETED: "done: merged, or skipped by a person",
+    _S.VERIFYING: "the agent is done; its work is being committed and tested",
+    _S.AWAITING_APPROVAL: "put up for review; waits for a person",
+    _S.COMPLETED: "done: merged, nothing to be merged, or skipped by a person",
     _S.FAILED: "its last run failed; a retry may follow, or a person decides",
     _S.BLOCKED: "will not go on until a person acts",
 }

@@ -1,10 +1,18 @@
-"""Words: task ids that people can read, say and remember, such as `swift-falcon`."""
+"""Words: task ids that people can say and remember, such as `swift-falcon`, and others' words within our Markdown."""
 
 import itertools
 import random
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
 
 _TRIES = 8
+_MARKS = re.compile(r"[\\`*_\[\]<>#~|&]")
+"""What Markdown may read as a mark anywhere in a line."""
+_LEADING_NUMBER = re.compile(r"\d+(?=[.)])")
+_RUN = re.compile(r"`+")
+RUN_MAX = 60
+"""Backticks that may follow one another in a fence."""
+_BREAK = "\u200b"
 
 _ADJECTIVES = """
 able active agile airy alert ample amused apt aware balmy basic bold bouncy brave breezy brief bright
@@ -64,3 +72,38 @@ async def task_id(taken: Callable[[str], Awaitable[bool]], rng: random.Random) -
         if not await taken(f"{pair}-{number}"):
             break
     return f"{pair}-{number}"
+
+
+def plain(text: str) -> str:
+    """Others' words as Markdown that shows them in one line as they were typed."""
+    line = _MARKS.sub(r"\\\g<0>", " ".join(text.split()))
+    digits = _LEADING_NUMBER.match(line)
+    at = digits.end() if digits else 0
+    return f"{line[:at]}\\{line[at:]}" if digits or line.startswith(("-", "+", "=", ":")) else line
+
+
+def said(text: str, lead: str = "") -> str:
+    """Others' words behind *lead*: in its line, or in a fence below it where they are several lines."""
+    text = text.strip("\n")
+    whole = f"{lead}\n{fence(text)}" if "\n" in text else f"{lead} {plain(text)}"
+    return whole.strip()
+
+
+def code(text: str) -> str:
+    """Others' words in one line as inline code, whatever they hold."""
+    line = " ".join(text.split())
+    mark = "`" * (max((len(run) for run in _RUN.findall(line)), default=0) + 1)
+    pad = " " if "`" in line else ""
+    return f"{mark}{pad}{line}{pad}{mark}" if line else ""
+
+
+def fence(text: str) -> str:
+    """*text* in a code fence that nothing within can close."""
+    text = _RUN.sub(lambda run: run[0] if len(run[0]) <= RUN_MAX else _BREAK.join(_chunks(run[0])), text)
+    longest = max((len(run) for run in _RUN.findall(text)), default=0)
+    mark = "`" * max(3, longest + 1)
+    return f"{mark}\n{text.rstrip(chr(10))}\n{mark}"
+
+
+def _chunks(run: str) -> Iterator[str]:
+    return (run[at : at + RUN_MAX] for at in range(0, len(run), RUN_MAX))

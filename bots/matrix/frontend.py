@@ -11,7 +11,8 @@ from nio import AsyncClient, JoinResponse, MatrixRoom, ProfileGetDisplayNameResp
 
 from bots.matrix.events import Room, inbound
 from bots.matrix.faults import failure, status
-from bots.matrix.keys import Keys, guard
+from bots.matrix.invitations import Invitations
+from bots.matrix.keys import Keys
 from bots.matrix.limits import Limits
 from bots.matrix.rendering import render, shortened
 from bots.matrix.sending import Sender
@@ -27,7 +28,6 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
-    Refused,
     Target,
     Unknown,
     Unusable,
@@ -61,8 +61,10 @@ class MatrixFrontend:
         self._client: AsyncClient | None = None
         self._sender: Sender | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._invitations: Invitations | None = None
         self._intake: Intake | None = None
         self._ended = False
+        self._homes: dict[str, str] = {}
         self._home_id = settings.home
         self._my_name = settings.user.partition(":")[0].removeprefix("@")
         self._typed: dict[str, float] = {}
@@ -86,16 +88,15 @@ class MatrixFrontend:
         return [*found, self._limits.finding(), *self._keys.findings(self._client)]
 
     def channel(self, words: str) -> str:
-        """A room by its id or alias; it must be one that we are in."""
+        """A room that we are in, by its id: any room may claim an alias, so only that of the home room counts."""
         rooms = self._client.rooms if self._client is not None else {}
-        named = next((i for i, r in rooms.items() if words in (i, r.canonical_alias)), None)
-        if words == self.home or named == self._home_id:
+        if words in (self.home, self._home_id):
             return self.home
-        if named is None:
+        if words not in rooms:
             raise UserError(
-                f"{words!r} is no room that I am in; invite me there, and say it there or by its id (!…)"
+                f"{words!r} is not the id of a room that I am in; invite me there, and say it there or by its id (!…)"
             )
-        return str(named)
+        return words
 
     def repeatable(self, sent_at: float) -> bool:
         """While the homeserver remembers transaction ids, and for sends of this very device."""
@@ -109,13 +110,13 @@ class MatrixFrontend:
     # -- connecting
 
     async def start(self, intake: Intake) -> None:
-        """Sign in, read what was said meanwhile, and go on reading."""
+        """Sign in, and go on reading where we left off; what was said meanwhile is read beside the sends."""
         await self.close()
         if self._ended:
             raise Unusable(revoked(self._settings.user))
         self._intake = intake
         client, self._session = await open_client(self._settings, self._file)
-        guard(client)
+        self._keys.guard(client)
         self._client = client
         self._sender = Sender(client, self._limits, seeds=self._settings.seed_reactions)
         reader = Reader(
@@ -130,12 +131,14 @@ class MatrixFrontend:
         try:
             await self._find_home(client)
             await self._find_name(client)
+            self._invitations = Invitations(client, intake, policy=self._settings.invites, home=self._home_id)
+            await self._invitations.resume()
             await reader.catch_up()
             if await self._enters_home(client):
                 for _ in range(_LOOKS):
                     if self._home_id in client.rooms:
                         break
-                    await reader.step(timeout=1000)
+                    await reader.ask(timeout=1000)
         except SessionEnded as ended:
             self._end_session()
             raise Unusable(revoked(self._settings.user)) from ended
@@ -154,19 +157,24 @@ class MatrixFrontend:
             self._end_session()
 
     async def close(self) -> None:
-        """Read and send no more."""
+        """Read no more, then send no more, then let go of the homeserver and the keys."""
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+        invitations, self._invitations = self._invitations, None
+        if invitations is not None:
+            await invitations.close()
         sender, self._sender = self._sender, None
-        if sender is not None:
-            await sender.close()
         client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-            if client.store is not None:
-                client.store.database.close()
+        try:
+            if sender is not None:
+                await sender.close()
+        finally:
+            if client is not None:
+                await client.close()
+                if client.store is not None:
+                    client.store.database.close()
 
     def _end_session(self) -> None:
         """The token was revoked: no more attempts with it, nor with the password, until somebody starts us again."""
@@ -174,13 +182,25 @@ class MatrixFrontend:
         self._file.forget()
 
     async def _find_home(self, client: AsyncClient) -> None:
+        """The room behind the alias, which stays the one that it was at first, whoever has the alias now."""
+        self._homes = self._file.homes()
         if not self.home.startswith("#"):
             return
+        known = self._homes.get(self.home)
         answer = await client.room_resolve_alias(self.home)
-        if isinstance(answer, RoomResolveAliasResponse):
-            self._home_id = answer.room_id
-        elif status(answer) != 404:
-            raise failure(answer)
+        if not isinstance(answer, RoomResolveAliasResponse):
+            if status(answer) != 404:
+                raise failure(answer)
+            log.warning("matrix.no_such_alias", alias=self.home, room=known)
+        elif known is None:
+            self._homes = self._file.keep_home(self.home, answer.room_id)
+        elif answer.room_id != known:
+            raise Unusable(
+                f"the home room {self.home} was {known}, and the alias stands for {answer.room_id} now. I do not "
+                "follow it by myself: whoever has taken the alias could command me. Configure as `home` the id of "
+                "the room that you mean, or let the alias stand for the former one"
+            )
+        self._home_id = self._homes.get(self.home, self.home)
 
     async def _find_name(self, client: AsyncClient) -> None:
         answer = await client.get_displayname()
@@ -189,7 +209,7 @@ class MatrixFrontend:
 
     async def _enters_home(self, client: AsyncClient) -> bool:
         """Whether the home room has let us in just now."""
-        if self._home_id in client.rooms:
+        if self._home_id in client.rooms or not self._home_id.startswith("!"):
             return False
         answer = await client.join(self._home_id)
         if isinstance(answer, JoinResponse):
@@ -206,6 +226,7 @@ class MatrixFrontend:
             **event.source,
             "decrypted": opened,
             "verified": bool(getattr(event, "verified", False)),
+            "sender_key": getattr(event, "sender_key", None),
         }
         sender = str(source.get("sender", ""))
         known = Room(
@@ -233,12 +254,11 @@ class MatrixFrontend:
 
     async def _settle(self, batch: Batch) -> None:
         """Follow what happens to us in rooms: invited, thrown out, missed something."""
-        client, intake = self._client, self._intake
-        if client is None or intake is None:
+        intake, invitations = self._intake, self._invitations
+        if intake is None or invitations is None:
             return
         for room_id, info in batch.left.items():
-            room = client.rooms.pop(room_id, None)
-            await self._thrown_out(intake, room_id, room, info)
+            await self._thrown_out(intake, room_id, batch.rooms.get(room_id), info)
         for room, event in batch.events:
             if event.source.get("type") == "m.room.tombstone":
                 words = f"the room {room.display_name} ({room.room_id}) was replaced by another one; invite me there"
@@ -247,8 +267,8 @@ class MatrixFrontend:
             await intake.tell(
                 self.name, f"more was said in {room_id} while I was away than I could read; say it again"
             )
-        for room_id, info in batch.invited.items():
-            await self._invited(client, intake, room_id, info)
+        invited = {room_id: self._inviter(info) for room_id, info in batch.invited.items()}
+        await invitations.take(invited, withdrawn=batch.left)
         if self._limits.interval and not self._told_limit:
             self._told_limit = True
             await intake.tell(self.name, self._limits.finding().text)
@@ -270,34 +290,9 @@ class MatrixFrontend:
                 )
                 await intake.tell(self.name, words)
 
-    async def _invited(self, client: AsyncClient, intake: Intake, room_id: str, info: Any) -> None:
-        """Join where the policy lets us, else decline, and say so."""
-        me = self._settings.user
-        ours = (event for event in info.invite_state if getattr(event, "state_key", None) == me)
-        sender = next((event.sender for event in ours), "")
-        policy = self._settings.invites
-        welcome = room_id == self._home_id or policy == "anyone"
-        if not welcome and policy == "people":
-            welcome = await intake.knows(self.name, sender)
-        if not welcome:
-            # without the room: whoever invites us to hundreds is told of once
-            words = f"I declined an invitation by {sender or 'nobody that I can see'} (`invites: {policy}`)"
-            await intake.tell(self.name, words)
-            self._errand(client.room_leave(room_id))
-            return
-        answer = await client.join(room_id)
-        if not isinstance(answer, JoinResponse):
-            log.warning("matrix.not_joined", room=room_id, error=answer.message)
-            failed = failure(answer)
-            if not isinstance(failed, Refused):
-                raise failed  # an invitation comes once: it is read again with all that came with it
-            words = f"{sender} invited me to the room {room_id}, but I cannot join it: {failed}"
-            await intake.tell(self.name, words)
-
-    def _errand(self, request: Any) -> None:
-        """Make a request beside all else, whatever becomes of it."""
-        if self._sender is not None:
-            self._sender.errand(request)
+    def _inviter(self, info: Any) -> str:
+        ours = (one for one in info.invite_state if getattr(one, "state_key", None) == self._settings.user)
+        return next((one.sender for one in ours), "")
 
     # -- sending
 
@@ -332,7 +327,7 @@ class MatrixFrontend:
         """The sender, and the id of the room that *channel* is."""
         if self._sender is None or self._client is None:
             raise Unknown("not connected")
-        room = self._home_id if channel == self.home else channel
+        room = self._home_id if channel == self.home else self._homes.get(channel, channel)
         if not room.startswith("!"):
             raise Later(_AWAY, f"there is no room {channel} on this homeserver", everywhere=False)
         return self._sender, room

@@ -13,7 +13,7 @@ _NESTING: Final = 20
 _PARSER = (
     MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": True, "maxNesting": _NESTING})
     .enable(["table", "strikethrough"])
-    .disable("image")
+    .disable(["image", "reference"])
 )
 
 _TAGS: Final = frozenset(

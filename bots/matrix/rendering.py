@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from bots.matrix.html import escaped, from_markdown, from_output, says_no_more, unwrapped
-from bots.rendering import clean, fit, status_emoji
+from bots.rendering import clean, fit, status_emoji, unmarked
 from orchestrator.transport import Action, Capabilities, Card, File, Post, Tone
 
 CONTENT_MAX: Final = 40_000
@@ -99,13 +99,16 @@ def _content(part: Post, head: _Shown, foot: _Shown) -> dict[str, Any]:
     text = part.text.strip("\n")
     if not (text.strip() or head.text or foot.text):
         text = ", ".join(_name(one) for one in part.files) or text
+    said = text if part.verbatim else unmarked(text)
     content: dict[str, Any] = {
         "msgtype": "m.notice" if part.quiet else "m.text",
-        "body": "\n\n".join(piece for piece in (head.text, text, foot.text) if piece.strip()),
+        "body": "\n\n".join(piece for piece in (head.text, said, foot.text) if piece.strip()),
         "m.mentions": {},
     }
+    if said != text and size(content) >= CONTENT_MAX:  # addresses are longer when they are spelled out
+        return _content(replace(part, verbatim=True), head, foot)
     made = _html(text, part.verbatim)
-    if made is None or (says_no_more(made, text) and not head.html and not foot.html):
+    if made is None or (says_no_more(made, said) and not head.html and not foot.html):
         return content
     whole = "".join((head.html, made, foot.html)) if head.html or foot.html else unwrapped(made)
     rich = {**content, "format": "org.matrix.custom.html", "formatted_body": whole}
@@ -124,7 +127,7 @@ def _html(text: str, verbatim: bool) -> str | None:
 def _card(card: Card) -> _Shown:
     sign = status_emoji(card.tone)
     title = shortened(_one_line(card.title), 800)
-    lines = [f"{sign} **{title}**" if title else sign]
+    lines = [f"{sign} {title}" if title else sign]
     marked = [f"{sign} <strong>{escaped(title)}</strong>" if title else sign]
     left = _CARD_MAX - size(lines[0])
     for name, value in card.fields:

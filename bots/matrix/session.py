@@ -10,12 +10,13 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from nio import AsyncClient, AsyncClientConfig, WhoamiResponse
 from nio.crypto import ENCRYPTION_ENABLED
 from nio.store import SqliteStore
-from peewee import PeeweeException
+from peewee import DatabaseError, OperationalError
 from vodozemac import LibolmPickleException, PickleException
 
 from bots.matrix.faults import UNKNOWN_TOKEN, failure
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT = 30.0
 """Seconds that the homeserver gets to answer a request."""
+_BUSY = 5.0
+"""Seconds until a key store is opened again that could not be opened just now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class SessionFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / "session.json"
+        self._homes = folder / "homes.json"
 
     def load(self, settings: MatrixSettings) -> Session | None:
         """The session of this account, or None."""
@@ -62,32 +66,56 @@ class SessionFile:
         )
 
     def save(self, session: Session) -> None:
-        """Keep *session*; whole or not at all."""
+        """Keep *session*."""
+        self._write(self._path, asdict(session))
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a file, whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = self._path.with_suffix(".new")
+        fresh = path.with_suffix(".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(session), file)
+            json.dump(content, file)
             file.flush()
             os.fsync(descriptor)
-        fresh.replace(self._path)
+        fresh.replace(path)
 
     def forget(self) -> None:
         """Do not use the session again; its file is kept aside."""
         if self._path.exists():
             self._path.replace(self._path.with_suffix(".ended.json"))
 
+    def homes(self) -> dict[str, str]:
+        """The rooms that the configured aliases stood for when they were first used, by alias."""
+        try:
+            return dict(json.loads(self._homes.read_text()))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError) as fault:
+            raise Unusable(
+                f"{self._homes} cannot be read ({fault}); see what is in it, or remove it"
+            ) from fault
+
+    def keep_home(self, alias: str, room: str) -> dict[str, str]:
+        """Keep what an alias stands for; returns what all of them do."""
+        homes = self.homes() | {alias: room}
+        self._write(self._homes, homes)
+        return homes
+
     def keys(self, session: Session) -> Path:
         """The key store of a session's device."""
         return self._folder / f"{session.device_id}.db"
 
     def reopened(self, session: Session) -> AsyncClient | None:
-        """A client of a session that we have had before; None where its key store is gone or damaged."""
+        """A client of a session that we have had before; None where its key store is gone or damaged. Later where it
+        is busy, or the disk is full: its keys are as good as before then."""
         if not self.keys(session).exists():
             return None
         try:
             return self.client(session)
-        except (PeeweeException, PickleException, LibolmPickleException) as fault:
+        except OperationalError as fault:
+            raise Later(_BUSY, f"the key store {self.keys(session)} cannot be opened: {fault}") from fault
+        except (DatabaseError, PickleException, LibolmPickleException) as fault:
             log.error("matrix.keys_damaged", path=str(self.keys(session)), error=str(fault))
             return None
 

@@ -5,7 +5,8 @@ The library's own loop stores its position before anybody has seen the events, a
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,10 +21,10 @@ from nio import (
 )
 from nio.exceptions import EncryptionError
 
-from bots.matrix.faults import NETWORK, UNKNOWN_TOKEN, failure, status
+from bots.matrix.faults import UNKNOWN_TOKEN, failure, status
 from bots.matrix.keys import Keys
 from orchestrator.delivery.relay import backoff
-from orchestrator.transport import Inbound, Intake, Later, Unusable, Watermark
+from orchestrator.transport import Inbound, InboundKind, Intake, Later, Unusable, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ class _PositionLost(Exception):
 
 Read = Callable[[Any, MatrixRoom], Inbound | None]
 """How an event of a room is understood."""
+Understood = list[tuple[MatrixRoom, Inbound]]
 
 
 @dataclass(slots=True)
@@ -76,19 +78,35 @@ class Batch:
     joined: list[str] = field(default_factory=list)
     invited: Mapping[str, Any] = field(default_factory=dict)
     left: Mapping[str, Any] = field(default_factory=dict)
+    rooms: Mapping[str, MatrixRoom] = field(default_factory=dict)
+    """What is known of the rooms in it, also of those that we have left."""
     missed: list[str] = field(default_factory=list)
     """Rooms of which more was said than could be read."""
 
 
-class _Locked(NamedTuple):
-    """An event without its key."""
+class _Answer(NamedTuple):
+    """What the homeserver has answered, and the client knows of already."""
+
+    since: str
+    """The position that it begins at."""
+    response: SyncResponse
+    rooms: Mapping[str, MatrixRoom]
+    """The rooms in it that we are in, or were until then."""
+
+
+class _Held(NamedTuple):
+    """An event that waits for its key, or behind one of its sender's that does."""
 
     until: float
     """When it counts as unreadable."""
     room: MatrixRoom
-    event: MegolmEvent
-    before: str | None
-    """The position before it."""
+    event: Any
+    before: str
+    """A position before it."""
+
+
+_Waiting = dict[tuple[str, str], _Held]
+"""Events that wait, by room and id, oldest first."""
 
 
 class Reader:
@@ -114,35 +132,28 @@ class Reader:
         self._settle = settle
         self._taken = taken
         self._position: str | None = None
+        """Where the next answer begins."""
+        self._answers: deque[_Answer] = deque()
+        """Answers that are to be stored, oldest first."""
         self._known: set[str] = set()
-        self._locked: dict[str, _Locked] = {}
-        """Events whose keys have not come yet, by id, oldest first."""
+        self._held: _Waiting = {}
 
     async def catch_up(self) -> None:
-        """Read what has happened since the stored position; without one, begin now."""
+        """Ask what has happened since the stored position, for `run` to read; without one, begin now."""
         self._position = await self._intake.watermark(self._transport, self._scope)
         if self._position is None:
             await self._begin()
         else:
-            await self.step(timeout=1, full_state=True)
-
-    async def _begin(self) -> None:
-        """Begin now: what was said before is past."""
-        answer = await self._asked(since=None, timeout=1, full_state=True)
-        await self._keys.keep(self._client)
-        self._known = set(self._client.rooms)
-        await self._settle(Batch(answer.next_batch, invited=answer.rooms.invite))
-        await self._store(answer.next_batch, [])
-        self._position = answer.next_batch
+            await self.ask(timeout=1, full_state=True)
 
     async def run(self) -> None:
         """Read until cancelled. Raises what reading on cannot mend: SessionEnded, or the last of many faults."""
         failures = 0
         while True:
             try:
-                await self.step(timeout=int(_KEY_PATIENCE * 100) if self._locked else _POLL)
+                await self.step()
                 failures = 0
-            except (*NETWORK, Later, Exception) as fault:
+            except Exception as fault:
                 if isinstance(fault, Unusable) or failures >= _TRIES:
                     raise
                 log.warning("matrix.sync_failed", error=f"{type(fault).__name__}: {fault}", failures=failures)
@@ -150,23 +161,57 @@ class Reader:
                 wanted = fault.seconds if isinstance(fault, Later) else 0.0
                 await asyncio.sleep(max(backoff(failures), wanted))
 
-    async def step(self, *, timeout: int, full_state: bool = False) -> None:
-        """One answer of the homeserver, stored with the position behind it when all else is done."""
+    async def step(self) -> None:
+        """Store the oldest answer of the homeserver; ask for one where there is none."""
+        if not self._answers:
+            await self.ask(timeout=int(_KEY_PATIENCE * 100) if self._held else _POLL)
+        if self._answers:
+            await self._take(self._answers[0])
+
+    async def ask(self, *, timeout: int, full_state: bool = False) -> None:
+        """Ask what has happened: the client knows of it at once; it is stored by a step."""
+        if self._position is None:
+            raise RuntimeError("reading has not begun")
         try:
-            answer = await self._asked(since=self._position, timeout=timeout, full_state=full_state)
+            response = await self._asked(since=self._position, timeout=timeout, full_state=full_state)
         except _PositionLost as lost:
             await self._begin_anew(lost)
             return
-        batch = await self._batch(answer)
+        known = self._client.rooms
+        rooms = {i: known[i] for i in (*response.rooms.join, *response.rooms.leave) if i in known}
+        for room_id in response.rooms.leave:
+            known.pop(room_id, None)
+        self._answers.append(_Answer(self._position, response, rooms))
+        self._position = response.next_batch
         await self._keys.keep(self._client)
-        inbound = self._understood(batch)
-        await self._settle(batch)  # an invitation comes once: it is answered before it can be forgotten
-        await self._store(batch.position, inbound)
+
+    async def _take(self, answer: _Answer) -> None:
+        """Store an answer, and the position behind it when all else is done."""
+        batch = await self._batch(answer)
+        inbound, held = self._understood(batch.events, answer.since)
+        await self._settle(batch)  # an invitation comes once: it is kept before the position is
+        # no position is stored behind an event that waits: it would be forgotten
+        oldest = next(iter(held.values()), None)
+        await self._store(batch.position if oldest is None else oldest.before, inbound)
+        self._held = held
         self._known = {*self._known, *batch.joined} - set(batch.left)
-        self._position = batch.position
+        self._answers.popleft()
         self._taken(inbound)
 
-    async def _begin_anew(self, lost: "_PositionLost") -> None:
+    async def _begin(self) -> None:
+        """Begin now: what was said before is past. What waits has waited long enough."""
+        answer = await self._asked(since=None, timeout=1, full_state=True)
+        await self._keys.keep(self._client)
+        await self._settle(Batch(answer.next_batch, invited=answer.rooms.invite))
+        await self._store(
+            answer.next_batch, self._read_all((one.room, one.event) for one in self._held.values())
+        )
+        self._held.clear()
+        self._answers.clear()
+        self._known = set(self._client.rooms)
+        self._position = answer.next_batch
+
+    async def _begin_anew(self, lost: _PositionLost) -> None:
         """The homeserver does not know our position (it was restored from a backup): begin now, and say so."""
         await self._begin()
         log.error("matrix.position_lost", error=str(lost))
@@ -187,38 +232,35 @@ class Reader:
             raise _PositionLost(answer.message)
         raise failure(answer)
 
-    async def _store(self, position: str, inbound: Sequence[tuple[MatrixRoom, Inbound]]) -> None:
-        """Store events and position, but none behind an event that waits for its key: it would be forgotten."""
-        oldest = next(iter(self._locked.values()), None)
-        known = position if oldest is None else oldest.before
-        mark = Watermark(self._transport, self._scope, known) if known else None
-        if inbound or mark:
-            await self._intake.accept(*(event for _, event in inbound), watermark=mark)
+    async def _store(self, position: str, inbound: Understood) -> None:
+        mark = Watermark(self._transport, self._scope, position)
+        await self._intake.accept(*(event for _, event in inbound), watermark=mark)
 
-    async def _batch(self, answer: SyncResponse) -> Batch:
-        batch = Batch(answer.next_batch, invited=answer.rooms.invite, left=answer.rooms.leave)
-        for room_id, info in answer.rooms.join.items():
-            room = self._client.rooms[room_id]
+    async def _batch(self, answer: _Answer) -> Batch:
+        new, rooms = answer.response.rooms, answer.rooms
+        batch = Batch(answer.response.next_batch, invited=new.invite, left=new.leave, rooms=rooms)
+        for room_id, info in new.join.items():
             events = list(info.timeline.events)
+            begin = None
             if room_id not in self._known:
                 batch.joined.append(room_id)
-            newly = room_id not in self._known and _begins(events, self._client.user_id) is not None
-            if newly:
-                events = events[_begins(events, self._client.user_id) :]
+                begin = _begins(events, self._client.user_id)
+            if begin is not None:
+                events = events[begin:]
             elif info.timeline.limited:
-                events = await self._gap(room_id, info.timeline.prev_batch, batch) + events
-            batch.events += [(room, event) for event in events]
-        for room_id, info in answer.rooms.leave.items():  # what was said there before we had to go
-            if (room := self._client.rooms.get(room_id)) is not None:
-                batch.events += [(room, event) for event in info.timeline.events]
+                events = await self._gap(room_id, info.timeline.prev_batch, answer.since, batch) + events
+            batch.events += [(rooms[room_id], event) for event in events]
+        for room_id, info in new.leave.items():  # what was said there before we had to go
+            if room_id in rooms:
+                batch.events += [(rooms[room_id], event) for event in info.timeline.events]
         return batch
 
-    async def _gap(self, room: str, before: str, batch: Batch) -> list[Any]:
-        """What was said between the stored position and the beginning of the timeline, oldest first."""
+    async def _gap(self, room: str, before: str, since: str, batch: Batch) -> list[Any]:
+        """What was said between the position *since* and the beginning of the timeline, oldest first."""
         found: list[Any] = []
         for _ in range(_PAGES_MAX):
             answer = await self._client.room_messages(
-                room, start=before, end=self._position, limit=_PAGE, direction=MessageDirection.back,
+                room, start=before, end=since, limit=_PAGE, direction=MessageDirection.back,
                 message_filter={"types": list(_TYPES)},
             )  # fmt: skip
             if not isinstance(answer, RoomMessagesResponse):
@@ -226,32 +268,47 @@ class Reader:
             page = answer.chunk
             begin = _begins(page[::-1], self._client.user_id)
             found += page[: len(page) - begin] if begin else page
-            if begin is not None or not answer.end or answer.end in (self._position, before):
+            if begin is not None or not answer.end or answer.end in (since, before):
                 return found[::-1]
             before = answer.end
         batch.missed.append(room)
         return found[::-1]
 
-    def _understood(self, batch: Batch) -> list[tuple[MatrixRoom, Inbound]]:
-        """The batch as the inbox takes it; what has no key yet waits for a while."""
+    def _understood(
+        self, events: Iterable[tuple[MatrixRoom, Any]], before: str
+    ) -> tuple[Understood, _Waiting]:
+        """What the inbox takes, and what waits then: for its key, or behind what its sender has said before."""
         now = time.monotonic()
-        for room, event in batch.events:
-            if isinstance(event, MegolmEvent) and event.event_id not in self._locked:
-                self._locked[event.event_id] = _Locked(now + _KEY_PATIENCE, room, event, self._position)
-        ready = [(room, event) for room, event in batch.events if not isinstance(event, MegolmEvent)]
-        for event_id, locked in list(self._locked.items()):
-            opened = self._opened(locked.event)
-            if opened is not None or now >= locked.until:
-                del self._locked[event_id]
-                ready.append((locked.room, opened if opened is not None else locked.event))
-        read = ((room, self._read(event, room)) for room, event in ready)
+        fresh = [_Held(now + _KEY_PATIENCE, room, event, before) for room, event in events]
+        ready: Understood = []
+        held: _Waiting = {}
+        waiting: set[tuple[str, Any]] = set()
+        for one in (*self._held.values(), *fresh):
+            event, room, source = self._opened(one.event), one.room.room_id, one.event.source
+            lane = room, source.get("sender")
+            inbound = self._read(event, one.room)
+            if inbound is not None and inbound.kind is InboundKind.WITHDRAWAL:
+                held.pop((room, inbound.subject), None)
+                ready.append((one.room, inbound))
+            elif lane in waiting or (isinstance(event, MegolmEvent) and now < one.until):
+                held[room, str(source.get("event_id"))] = one
+                waiting.add(lane)
+            elif inbound is not None:
+                ready.append((one.room, inbound))
+        return ready, held
+
+    def _read_all(self, events: Iterable[tuple[MatrixRoom, Any]]) -> Understood:
+        read = ((room, self._read(event, room)) for room, event in events)
         return [(room, inbound) for room, inbound in read if inbound is not None]
 
-    def _opened(self, event: MegolmEvent) -> Any:
+    def _opened(self, event: Any) -> Any:
+        """The event decrypted, or as it is where that is not possible, or not needed."""
+        if not isinstance(event, MegolmEvent):
+            return event
         try:
             return self._client.decrypt_event(event)
         except EncryptionError:
-            return None
+            return event
 
 
 def _begins(events: Sequence[Any], me: str) -> int | None:

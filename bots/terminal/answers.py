@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from bots.rendering import unmarked
 from bots.terminal.protocol import Line
 from orchestrator.transport import Verdict
 
@@ -61,7 +62,10 @@ def body(content: Mapping[str, Any]) -> Iterator[str]:
         width = max((len(name) for name, _ in card["fields"]), default=0)
         yield from (f"{name:<{width}}  {value}" for name, value in card["fields"])
     text = str(content.get("text", ""))
-    text = as_left(text) if content.get("verbatim") else text
+    if content.get("verbatim"):
+        text = as_left(text)
+    elif not content.get("person"):
+        text = unmarked(text)
     yield from text.removesuffix("\n").split("\n") if text else ()
     for number, action in enumerate(content.get("actions", ()), 1):
         yield f"[{number}] {action['label']}: {action['line']}"

@@ -109,8 +109,3 @@ class Listing:
         text = f"{head}\n\n{shown or none}{tail}"
         data = {"items": self.items, "total": self.total, "page": self.page, "pages": pages, **self.data}
         return Post(text=text, data=data)
-
-
-def code(text: str) -> str:
-    """*text* as inline code, whatever it holds."""
-    return f"`` {text} ``" if "`" in text else f"`{text}`"

@@ -4,15 +4,16 @@ import secrets
 from typing import Annotated, Literal
 
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
-from orchestrator.commands.context import Answer, Context, Listing, code
+from orchestrator.commands.context import Answer, Context, Listing
 from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
 from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict, UserError
-from orchestrator.lifecycle import counted, duration, mark
+from orchestrator.lifecycle import counted, duration, flat, mark
 from orchestrator.projects import RepoState, Role
 from orchestrator.store import flags, outbox, people, projects, runs, tasks
 from orchestrator.transport import Card, Finding, Post, Tone
+from orchestrator.words import code, plain
 
 here = Registry()
 
@@ -67,7 +68,9 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         extra = f", {waiting} unsent" if waiting else ""
         extra += f", {held} held until it can be read back" if held else ""
         fields.append((name, state + extra))
-    working = [f"- **{r.task_id}** by {r.agent_id} for {duration(ctx.now - r.created_at)}" for r in live]
+    working = [
+        f"- **{r.task_id}** by {plain(r.agent_id)} for {duration(ctx.now - r.created_at)}" for r in live
+    ]
     data = {
         "paused": paused,
         "open": {str(s): n for s, n in counts.items()},
@@ -100,7 +103,7 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
         for repo in await projects.repos(ctx.tx)
         if repo.state is not RepoState.READY
     ]
-    lines = [f"{'✅' if one.good else '⚠️'} **{name}**: {one.text}" for name, one in findings]
+    lines = [f"{'✅' if one.good else '⚠️'} **{plain(name)}**: {plain(one.text)}" for name, one in findings]
     items = [{"of": name, "good": one.good, "text": one.text} for name, one in findings]
     return Listing("Findings", lines, items, len(items)).post()
 
@@ -168,7 +171,7 @@ async def pair(ctx: Context, args: Pair) -> Answer:
     row = await people.pair(ctx.tx, args.code, args.person, Role[args.role.upper()], ctx.now)
     known = await people.of_account(ctx.tx, row["transport"], row["account"])
     role = f", with the role {known.role.name.lower()}" if known else ""
-    return Post(text=f"🤝 {row['name']} on {row['transport']} is {args.person} now{role}.")
+    return Post(text=f"🤝 {plain(row['name'])} on {row['transport']} is {plain(args.person)} now{role}.")
 
 
 @here.command("person list", role=Role.ADMIN, summary="Show who may do what.", example="person list")
@@ -177,7 +180,9 @@ async def list_people(ctx: Context, args: Nothing) -> Answer:
     lines, items = [], []
     for row in await people.everybody(ctx.tx):
         role = Role(row["role"]).name.lower()
-        lines.append(f"**{row['id']}** {role}, by {row['source']} — {row['accounts'] or 'no account'}")
+        lines.append(
+            f"**{plain(row['id'])}** {role}, by {row['source']} — {plain(row['accounts'] or 'no account')}"
+        )
         items.append(
             {"id": row["id"], "role": role, "source": row["source"], "accounts": row["accounts"] or ""}
         )
@@ -200,7 +205,7 @@ class PersonRole(Arguments):
 async def edit_person(ctx: Context, args: PersonRole) -> Answer:
     """People of the configuration are changed there."""
     await people.set_role(ctx.tx, args.person, Role[args.role.upper()])
-    return Post(text=f"🤝 {args.person} has the role {args.role} now.")
+    return Post(text=f"🤝 {plain(args.person)} has the role {args.role} now.")
 
 
 class OnePerson(Arguments):
@@ -218,7 +223,7 @@ class OnePerson(Arguments):
 async def remove_person(ctx: Context, args: OnePerson) -> Answer:
     """A new pairing code lets them in again."""
     await people.remove(ctx.tx, args.person)
-    return Post(text=f"🚪 {args.person} is not known any more.")
+    return Post(text=f"🚪 {plain(args.person)} is not known any more.")
 
 
 class Audit(Arguments):
@@ -232,8 +237,8 @@ async def audit(ctx: Context, args: Audit) -> Answer:
     """The last lines of the audit trail."""
     rows = await people.trail(ctx.tx, max(1, min(args.limit, 200)))
     lines = [
-        f"{duration(ctx.now - r['at'])} ago: {r['who']}: {code(r['what'])} {r['verdict']}"
-        + (f" ({r['detail']})" if r["detail"] else "")
+        f"{duration(ctx.now - r['at'])} ago: {plain(r['who'])}: {code(flat(r['what']))} {r['verdict']}"
+        + (f" ({plain(flat(r['detail']))})" if r["detail"] else "")
         for r in rows
     ]
     items = [{k: r[k] for k in ("at", "who", "what", "verdict", "detail")} for r in rows]

@@ -3,16 +3,17 @@
 from typing import Annotated
 
 from orchestrator.commands.arguments import Arguments, Option, Positional
-from orchestrator.commands.context import PAGE, Answer, Context, Deferred, Listing, code
+from orchestrator.commands.context import PAGE, Answer, Context, Deferred, Listing
 from orchestrator.commands.registry import Registry
 from orchestrator.commands.tasks import OneTask, task_data
 from orchestrator.errors import Conflict
-from orchestrator.lifecycle import duration, flat, mark, one_line, recovery_actions, review_actions
+from orchestrator.lifecycle import duration, flat, heading, mark, one_line
 from orchestrator.planning import why as explain
 from orchestrator.projects import Role
 from orchestrator.store import projects, runs, tasks
-from orchestrator.tasks import STATUS_MEANINGS, Task, TaskStatus
-from orchestrator.transport import Action, Card, File, Post
+from orchestrator.tasks import RUNNING, STATUS_MEANINGS, TaskStatus
+from orchestrator.transport import Card, File, Post
+from orchestrator.words import code, plain, said
 from orchestrator.workspaces import changes
 
 here = Registry()
@@ -57,7 +58,7 @@ async def list_(ctx: Context, args: Which) -> Answer:
 
 @here.command("task show", role=Role.VIEWER, summary="Show a task.", example="task show swift-falcon")
 async def show(ctx: Context, args: OneTask) -> Answer:
-    """All that is known of a task, and what can be done with it."""
+    """All that is known of a task."""
     task = await tasks.get(ctx.tx, args.task)
     needs = await tasks.needs(ctx.tx, task.id)
     needed_by = await tasks.dependents(ctx.tx, task.id)
@@ -79,19 +80,7 @@ async def show(ctx: Context, args: OneTask) -> Answer:
         fields.append(("needed by", ", ".join(t.id for t in needed_by)))
     data = task_data(task) | {"needs": [t.id for t in needs], "needed_by": [t.id for t in needed_by]}
     card = Card(title=f"{task.id}: {task.title}", fields=tuple(fields))
-    return Post(card=card, text=task.body, actions=_actions(task), data=data)
-
-
-def _actions(task: Task) -> tuple[Action, ...]:
-    match task.status:
-        case TaskStatus.FAILED | TaskStatus.BLOCKED:
-            return recovery_actions(task)
-        case TaskStatus.AWAITING_APPROVAL:
-            return review_actions(task)
-        case TaskStatus.ASSIGNED | TaskStatus.IN_PROGRESS | TaskStatus.WAITING_INPUT:
-            return (Action(label="Stop", line=f"task stop {task.id}"),)
-        case _:
-            return ()
+    return Post(card=card, text=task.body, data=data)
 
 
 @here.command(
@@ -129,15 +118,16 @@ async def why(ctx: Context, args: OneTask) -> Answer:
     task = await tasks.get(ctx.tx, args.task)
     found = await explain(ctx.tx, task, ctx.services.settings.scheduling, ctx.now)
     lines = [f"- {code(reason.code)} {reason.words}" for reason in found.reasons]
-    if found.eta is not None and task.status is not TaskStatus.COMPLETED:
-        lines.append(f"\nIt may go on in about {duration(found.eta)}.")
+    if found.eta is not None and found.eta >= 1 and task.status is not TaskStatus.COMPLETED:
+        what = "be done" if task.status in RUNNING else "go on"
+        lines.append(f"\nIt may {what} in about {duration(found.eta)}.")
     data = {
         "task": task.id,
         "status": task.status,
         "reasons": [{"code": r.code, "words": r.words} for r in found.reasons],
         "eta": found.eta,
     }
-    return Post(text=f"{one_line(task)}\n\n" + "\n".join(lines), data=data)
+    return Post(text=f"{heading(task)}\n\n" + "\n".join(lines), data=data)
 
 
 @here.command(
@@ -148,14 +138,16 @@ async def log(ctx: Context, args: OneTask) -> Answer:
     task = await tasks.get(ctx.tx, args.task)
     rows = await tasks.history(ctx.tx, task.id)
     lines = [
-        f"{duration(ctx.now - r['at'])} ago: {r['event']} → {r['status']}"
-        + (f" ({flat(r['detail'])})" if r["detail"] else "")
+        f"{duration(ctx.now - r['at'])} ago: "
+        + ("" if r["event"] == r["status"] else f"{plain(r['event'])} → ")
+        + plain(r["status"])
+        + (f" ({plain(flat(r['detail']))})" if r["detail"] else "")
         for r in rows
     ]
     for run in reversed(await runs.of_task(ctx.tx, task.id)):
         took = duration((run.ended_at or ctx.now) - run.created_at)
         lines.append(
-            f"run {run.epoch} by {run.agent_id}: {run.outcome or 'alive'}, {took}, {run.tokens:,} tokens"
+            f"run {run.epoch} by {plain(run.agent_id)}: {run.outcome or 'alive'}, {took}, {run.tokens:,} tokens"
         )
     items = [{k: r[k] for k in ("at", "event", "status", "detail")} for r in rows]
     return Listing(f"Log of {task.id}", lines, items, len(lines), 1).post()
@@ -176,7 +168,7 @@ async def result(ctx: Context, args: OneTask) -> Answer:
     run = attempts[0]
     text = run.result or "(it said nothing)"
     return Post(
-        text=f"Run {run.epoch} by {run.agent_id}: {run.outcome or 'alive'}\n\n{text}",
+        text=f"Run {run.epoch} by {plain(run.agent_id)}: {run.outcome or 'alive'}\n\n{said(text)}",
         data={"task": task.id, "run": run.epoch, "outcome": run.outcome, "result": run.result},
     )
 
@@ -198,7 +190,6 @@ async def diff(ctx: Context, args: OneTask) -> Answer:
         return Post(
             text=f"**{task.id}**: {stat}" if text else f"**{task.id}** has changed nothing.",
             files=(File(name=f"{task.id}.diff", content=text),) if text else (),
-            actions=_actions(task),
             data={"task": task.id, "files": stat.files, "diff": text},
         )
 

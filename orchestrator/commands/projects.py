@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
-from orchestrator.commands.context import Answer, Context, Listing, code
+from orchestrator.commands.context import Answer, Context, Listing
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, flat, mark
@@ -15,6 +15,7 @@ from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo,
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.transport import Card, Post
+from orchestrator.words import plain
 from orchestrator.workspaces.git import check_source
 
 here = Registry()
@@ -149,8 +150,8 @@ async def show(ctx: Context, args: Named) -> Answer:
         ("budget", f"{p.token_budget:,} tokens" if p.token_budget else "no limit"),
         ("approval", str(p.approval)),
         ("merge", str(p.merge_strategy)),
-        ("tests", ", ".join(code(t) for t in p.test_commands) or "none"),
-        ("setup", code(p.setup_command) if p.setup_command else "none"),
+        ("tests", ", ".join(p.test_commands) or "none"),
+        ("setup", p.setup_command or "none"),
         ("channels", ", ".join(f"{t}:{c}" for t, c in bound.items()) or "home"),
     ]
     title = f"Project {p.id}" + (" (paused)" if p.paused else "")
@@ -216,7 +217,7 @@ async def bind(ctx: Context, args: Bind) -> Answer:
     frontend = ctx.services.frontends()[transport].frontend
     channel = frontend.channel(args.channel or ctx.event.place.channel)
     await projects.bind(ctx.tx, args.project, transport, channel)
-    return Post(text=f"🔗 Project **{args.project}** speaks in {channel} from now on.")
+    return Post(text=f"🔗 Project **{args.project}** speaks in {plain(channel)} from now on.")
 
 
 @here.command(
@@ -264,7 +265,7 @@ async def add_repo(ctx: Context, args: NewRepo) -> Answer:
     path = Path(ctx.services.settings.data_dir) / "repos" / f"{name}.git"
     new = Repo(id=name, kind=kind, source=source, path=str(path), state=RepoState.PENDING)
     await projects.add_repo(ctx.tx, new)
-    return Post(text=f"📦 Repository **{name}** is being prepared ({kind} {source}).".replace(" )", ")"))
+    return Post(text=f"📦 Repository **{name}** is being prepared ({plain(f'{kind} {source}')}).")
 
 
 @here.command("repo list", role=Role.VIEWER, summary="List the repositories.", example="repo list")
@@ -272,8 +273,8 @@ async def list_repos(ctx: Context, args: Arguments) -> Answer:
     """Every repository in a line."""
     found = await projects.repos(ctx.tx)
     lines = [
-        f"**{r.id}** {f'{r.kind} {r.source}'.strip()} — {r.state}"
-        + (f": {flat(r.error)}; `repo add {r.id}` again tries anew" if r.error else "")
+        f"**{r.id}** {plain(f'{r.kind} {r.source}')} — {r.state}"
+        + (f": {plain(flat(r.error))}; `repo add {r.id}` again tries anew" if r.error else "")
         for r in found
     ]
     items = [

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from orchestrator.agent import SendMode
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
-from orchestrator.commands.context import Answer, Context, code
+from orchestrator.commands.context import Answer, Context
 from orchestrator.commands.registry import Registry
-from orchestrator.errors import Conflict, UserError
+from orchestrator.errors import Conflict, NotFound, UserError
 from orchestrator.lifecycle import one_line, recovery_actions
 from orchestrator.projects import Role
 from orchestrator.store import messages, projects, runs, tasks
@@ -15,6 +15,7 @@ from orchestrator.store.messages import MessageState, OpenQuestion, Words
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import RUNNING, Priority, Task, TaskEvent, TaskStatus
 from orchestrator.transport import Post
+from orchestrator.words import code, plain, said
 from orchestrator.words import task_id as new_task_id
 
 here = Registry()
@@ -77,7 +78,10 @@ def task_data(task: Task) -> dict[str, Any]:
 )
 async def add(ctx: Context, args: Add) -> Answer:
     """Store the task; it starts when its turn comes."""
-    project = await projects.get(ctx.tx, args.project)
+    try:
+        project = await projects.get(ctx.tx, args.project)
+    except NotFound as unknown:
+        raise NotFound(f"{unknown}; a task begins with its project: `task add <project> …`") from None
     title, body = split_title(args.text)
     if args.retries is not None and not 0 <= args.retries <= 100:
         raise UserError(f"retries must be between 0 and 100, not {args.retries}")
@@ -98,7 +102,7 @@ async def add(ctx: Context, args: Add) -> Answer:
     )
     needs = tuple(dict.fromkeys(args.after))
     await tasks.add(ctx.tx, task, needs)
-    words = f"📝 Queued **{task.id}** in {project.id}: {title}"
+    words = f"📝 Queued **{task.id}** in {project.id}: {plain(title)}"
     if needs:
         words += f"\nIt waits for {', '.join(needs)}."
     else:  # at once, and not when a cycle comes to it
@@ -240,7 +244,9 @@ async def approve(ctx: Context, args: OneTask) -> Answer:
     _not_while_merging(task)
     await tasks.approve(ctx.tx, task.id, ctx.person.id)
     await ctx.lifecycle.settle_review(ctx.tx, task, f"Approve: {ctx.person.id}", ctx.person.id)
-    return Post(text=f"👍 **{task.id}** is approved by {ctx.person.id}; merging.", data=task_data(task))
+    return Post(
+        text=f"👍 **{task.id}** is approved by {plain(ctx.person.id)}; merging.", data=task_data(task)
+    )
 
 
 class Reject(OneTask):
@@ -264,7 +270,7 @@ async def reject(ctx: Context, args: Reject) -> Answer:
     feedback = args.why or "A reviewer has rejected the work without giving a reason."
     task = await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.PR_CLOSED, reason=words, feedback=feedback)
     blast = await ctx.lifecycle.blast(ctx.tx, task.id)
-    text = f"👎 **{task.id}** is {words}; {blast}."
+    text = f"👎 **{task.id}** is {plain(words)}; {blast}."
     return Post(text=text, actions=recovery_actions(task), data=task_data(task))
 
 
@@ -353,8 +359,10 @@ async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) 
         earlier = await messages.find_question(ctx.tx, asked.id)
         if earlier and not earlier.answered_by and _rests(task):
             return await go_on(ctx, task, f"{choice} (in answer to: {asked.text})")
-        by = f"was answered by {earlier.answered_by}" if earlier and earlier.answered_by else "is closed"
-        raise Conflict(f"the question {by}: {code(earlier.answer or '') if earlier else ''}".rstrip(": `"))
+        if earlier is None or not earlier.answered_by:
+            raise Conflict("the question is closed")
+        given = f": {code(earlier.answer)}" if earlier.answer else ""
+        raise Conflict(f"the question was answered by {plain(earlier.answered_by)}{given}")
     words = Words(
         id=key_of(ctx.event.event_id, asked.id),
         task_id=task.id,
@@ -375,7 +383,7 @@ async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) 
         waited = ctx.now - asked.asked_at
         await runs.postpone(ctx.tx, asked.run_id, waited)  # a person's time is not the agent's
         await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
-    return Post(text=f"💬 {ctx.person.id} answers: {choice}")
+    return Post(text=said(choice, f"💬 {plain(ctx.person.id)} answers:"))
 
 
 def _choice(asked: OpenQuestion, text: str) -> str:
@@ -453,11 +461,10 @@ async def say(ctx: Context, task: Task, text: str, mode: SendMode = SendMode.QUE
     if _rests(task):
         return await go_on(ctx, task, text)
     await keep(ctx, task, text)
-    how = (
-        ""
-        if task.status in (TaskStatus.DEFINED, TaskStatus.READY)
-        else f"; `task restart {task.id}` starts one"
+    if task.status is TaskStatus.AWAITING_APPROVAL and not task.approved_by:
+        how = f"`task approve {task.id}` merges the work, `task reject {task.id} …` rejects it"
+        return Post(text=f"📌 This approves nothing: {how}. Kept for its next run.")
+    waits = task.status in (TaskStatus.DEFINED, TaskStatus.READY)
+    return Post(
+        text="📌 Kept for its next run" + ("." if waits else f"; `task restart {task.id}` starts one.")
     )
-    if task.status is TaskStatus.AWAITING_APPROVAL:
-        how += ", `task approve` merges what is done, `task reject …` rejects it"
-    return Post(text=f"📌 Kept for its next run{how}.")

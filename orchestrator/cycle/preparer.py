@@ -8,6 +8,7 @@ from orchestrator.store import projects
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import key_of
 from orchestrator.transport import Post
+from orchestrator.words import code, said
 from orchestrator.workspaces import repos
 
 
@@ -32,10 +33,10 @@ class Preparer:
             branch = await repos.prepare_repo(repo)
         except (UserError, OSError) as fault:
             state, branch, error = RepoState.FAILED, repo.base_branch, str(fault)
-            text = f"❌ Repository **{repo.id}** cannot be used: {fault}"
+            text = said(str(fault), f"❌ Repository **{repo.id}** cannot be used:")
         else:
             state, error = RepoState.READY, ""
-            text = f"📦 Repository **{repo.id}** is ready; work starts from `{branch}`."
+            text = f"📦 Repository **{repo.id}** is ready; work starts from {code(branch)}."
         async with self._db.transaction() as tx:
             await projects.edit_repo(tx, repo.id, state=state, base_branch=branch, error=error)
             key = key_of("repo", repo.id, repo.source, state, error)

@@ -7,6 +7,7 @@ from orchestrator.store.database import Database, Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import Task, TaskStatus
 from orchestrator.transport import Post
+from orchestrator.words import plain
 
 
 class Reminder:
@@ -34,9 +35,7 @@ class Reminder:
         await tasks.update(tx, task.id, alerted_at=now)
         for needed in await tasks.needs(tx, task.id):
             if needed.status in (TaskStatus.FAILED, TaskStatus.BLOCKED):
-                text = (
-                    f"⏳ **{task.id}** {task.title} is stuck: it needs {needed.id}, which is {needed.status}."
-                )
+                text = f"⏳ **{task.id}** {plain(task.title)} is stuck: it needs {needed.id}, which is {needed.status}."
                 post = Post(text=text, actions=recovery_actions(needed))
                 await self._lifecycle.speaker.notify(
                     tx, post, task.project_id, key=key_of("stuck", task.id, needed.id, now)

@@ -28,6 +28,7 @@ from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run, Workspace
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import Lane, Post
+from orchestrator.words import said
 from orchestrator.workspaces import repos, worktrees
 
 log = structlog.get_logger(__name__)
@@ -130,7 +131,7 @@ class Driver:
             reason = f"the remote cannot be reached; trying again in {duration(delay)}"
             life = self._tools.lifecycle
             await life.advance(tx, task, TaskEvent.RECOVERY, reason=reason, not_before=now + delay)
-            post = Post(text=f"📡 {reason[0].upper()}{reason[1:]}.\n\n{words}")
+            post = Post(text=f"📡 {reason[0].upper()}{reason[1:]}.\n\n{said(words)}")
             key = key_of(self._run.id, "put off")
             await life.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
 

@@ -23,6 +23,7 @@ from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run, Workspace
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import File, Lane, Post
+from orchestrator.words import code, said
 from orchestrator.workspaces import changes, merging, notes, worktrees
 
 log = structlog.get_logger(__name__)
@@ -139,7 +140,8 @@ class Finisher:
         kept = self._kept / f"{task.id}-{run.epoch}"
         self._kept.mkdir(mode=0o700, exist_ok=True)
         await asyncio.to_thread(shutil.move, path, kept)
-        post = Post(text=f"⚠️ What the run left could not be committed: {fault}\nIt is kept in `{kept}`.")
+        words = said(fault, "⚠️ What the run left could not be committed:")
+        post = Post(text=f"{words}\n\nIt is kept in {code(str(kept))}.")
         async with self._db.transaction() as tx:
             key = key_of(run.id, "kept")
             await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
@@ -168,10 +170,10 @@ class Finisher:
         """Failing tests go back to the agent once; the second time a person decides."""
         if not await self._end(tx, run, _TESTS_FAILED):
             return
-        fact = f"`{tested.command}` exited {tested.exit_code}"
+        fact = f"{tested.command} exited {tested.exit_code}"
         told = f"{fact}:\n{tested.output[-_TOLD:]}"
         post = Post(
-            text=f"🔍 {fact}; the output is attached.",
+            text=f"🔍 {code(tested.command)} exited {tested.exit_code}; the output is attached.",
             files=(File(name="tests.txt", content=tested.output),),
         )
         key = key_of(run.id, "tests")

@@ -30,6 +30,7 @@ from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Card, Lane, Post, Tone
+from orchestrator.words import fence, plain, said
 
 Batch = Sequence[tuple[int, Event]]
 """Events, each with the journal's offset behind it."""
@@ -95,7 +96,7 @@ class Recorder:
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
             case RateLimit():
-                post = Post(text=f"⏳ {event.message}")
+                post = Post(text=said(event.message, "⏳"))
                 thread = self._lifecycle.thread(task)
                 await thread.say(tx, post, key=key_of(run.id, offset), urgency=Lane.NOTICE)
             case Result():
@@ -107,7 +108,11 @@ class Recorder:
     async def _question(self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest) -> Task:
         """Store what the agent asks, and ask it in the thread, above everything that is only progress."""
         permission = isinstance(event, PermissionRequest)
-        text = f"{event.action}\n\n{event.detail}" if isinstance(event, PermissionRequest) else event.text
+        if isinstance(event, PermissionRequest):
+            text = f"{event.action}\n\n{event.detail}".strip()
+            shown = plain(event.action) + (f"\n{fence(event.detail)}" if event.detail else "")
+        else:
+            text, shown = event.text, "\n".join(map(plain, event.text.split("\n")))
         asked = OpenQuestion(
             id=key_of(run.id, event.request_id)[:10],
             task_id=task.id,
@@ -121,7 +126,7 @@ class Recorder:
             return task
         post = Post(
             card=Card(title="May it?" if permission else "The agent asks", tone=Tone.WARN),
-            text=text,
+            text=shown,
             actions=tuple(
                 Action(label=choice, line=f'task answer {task.id} question:{asked.id} "{_quoted(choice)}"')
                 for choice in event.choices
@@ -129,7 +134,7 @@ class Recorder:
         )
         await self._lifecycle.thread(task).say(tx, post, key=key_of("ask", asked.id), urgency=Lane.URGENT)
         if task.status is TaskStatus.IN_PROGRESS:
-            reason = "asks: " + text.splitlines()[0][:120]
+            reason = "asks: " + text.strip().partition("\n")[0][:120]
             return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_QUESTION, reason=reason)
         return task
 
@@ -137,7 +142,7 @@ class Recorder:
         state = MessageState.DELIVERED if event.ok else MessageState.KEPT
         words = await messages.settle(tx, event.message_id, state)
         if words is not None and not event.ok:
-            note = f"📌 The agent cannot take it now ({event.note}); its next run will be told."
+            note = f"📌 The agent cannot take it now ({plain(event.note)}); its next run will be told."
             await self._lifecycle.thread(task).say(
                 tx, Post(text=note), key=key_of("kept", event.message_id), urgency=Lane.NOTICE
             )
@@ -171,7 +176,7 @@ class Recorder:
         task = await self._lifecycle.advance(
             tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=words, not_before=until
         )
-        post = Post(text=f"⏸ {words[0].upper()}{words[1:]}.\n\n{event.text}".strip())
+        post = Post(text=f"⏸ {plain(words[0].upper() + words[1:])}.\n\n{said(event.text)}".strip())
         key = key_of(run.id, "limited")
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
         return task
@@ -198,7 +203,7 @@ def _as_text(event: Event) -> Text | None:
     if isinstance(event, Text):
         return Text(event.text.rstrip("\n") + ("\n" if event.verbatim else "\n\n"), event.verbatim)
     if isinstance(event, ToolCall):
-        return Text(f"🔧 {event.tool}: {event.summary}\n\n")
+        return Text(f"🔧 {plain(f'{event.tool}: {event.summary}')}\n\n")
     return None
 
 

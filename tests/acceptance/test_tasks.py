@@ -182,7 +182,7 @@ async def test_an_agent_that_keeps_failing_is_tried_again_and_then_left_to_a_per
     task = await house.add("print('no luck'); raise SystemExit(3)", options="retries:1")
     await house.status(task, "BLOCKED")
     assert house.query("SELECT count(*) FROM run") == [(2,)]
-    await house.until(lambda s: "gave up after 2 failed runs" in house.root(task)["wire"]["text"])
+    await house.until(lambda s: "gave up after run 2" in house.root(task)["wire"]["text"])
     dependent = await house.add("print(1)", options=f"after:{task}")
     assert "needs" in (await house.answered(house.say(f"why {dependent}")))["wire"]["text"]
     skipped = await house.answered(house.say(f"task skip {task}"))

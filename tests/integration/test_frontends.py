@@ -7,7 +7,7 @@ import pytest
 
 from agent_queue import frontends
 from agent_queue.frontends import Connection
-from orchestrator.transport import Later
+from orchestrator.transport import Later, Unusable
 
 
 class Platform:
@@ -114,6 +114,30 @@ async def test_people_are_told_once_of_an_outage_that_lasts_and_of_its_end(
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
     assert told == wanted
+
+
+async def test_a_frontend_that_cannot_be_used_is_closed_and_rests() -> None:
+    class Broken(Platform):
+        open = False
+
+        async def start(self, intake: Any) -> None:
+            self.open = True
+            raise Unusable("the password is wrong")
+
+        async def close(self) -> None:
+            self.open = False
+
+    told: list[str] = []
+
+    async def report(name: str, words: str) -> None:
+        told.append(words)
+
+    platform, relay = Broken("start"), Relay()
+    connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
+    await asyncio.wait_for(connection.run(), 5)
+    assert not platform.open
+    assert told == ["is stopped: the password is wrong"]
+    assert connection.state == "stopped: the password is wrong"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from nio.crypto import Olm
+from nio.store import SqliteMemoryStore
 
 from agent_queue.synapse import Account, Homeserver
 from bots.matrix import sending, syncing
-from bots.matrix.keys import guard
+from bots.matrix.keys import Keys
 from orchestrator.transport import Card, File, Post, Target
 from tests.matrix.ciphered import CipheredPerson
 from tests.matrix.house import MatrixHouse, living
@@ -86,7 +88,7 @@ def sturdy(monkeypatch: pytest.MonkeyPatch, *people: Person) -> None:
     monkeypatch.setattr(CipheredPerson, "_decrypted", decrypted)
     for person in people:
         assert isinstance(person, CipheredPerson)
-        guard(person.nio)
+        Keys("first-use", ()).guard(person.nio)
 
 
 # What can be read, and by whom
@@ -342,6 +344,45 @@ async def test_odd_device_keys_of_one_keep_nobody_else_from_reading(
             ) as second:
                 said = await second.say(house.room, "!aq version")
                 assert "agent-queue" in (await house.reply(second, said)).body
+
+
+async def shows(house: MatrixHouse, account: Account, **odd: str) -> str:
+    """A new device of somebody's, with keys of which some are odd and all are signed; returns its id."""
+    async with Person(house.url, account) as someone:
+        made = await someone.call("POST", "v3/login", {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": account.user_id},
+            "password": account.password,
+        })  # fmt: skip
+    user, name = account.user_id, str(made["device_id"])
+    olm = Olm(user, name, SqliteMemoryStore(user, name, "k"))
+
+    def signed(body: dict[str, Any]) -> dict[str, Any]:
+        return body | {"signatures": {user: {f"ed25519:{name}": olm.sign_json(body)}}}
+
+    keys = {f"{kind}:{name}": odd.get(kind, key) for kind, key in olm.account.identity_keys.items()}
+    body = {"user_id": user, "device_id": name, "algorithms": ["m.megolm.v1.aes-sha2"], "keys": keys}
+    once = {f"signed_curve25519:AAAA{number}": signed({"key": "AAAA"}) for number in range(9)}
+    async with Person(house.url, Account(user, made["access_token"], name, account.password)) as device:
+        await device.call("POST", "v3/keys/upload", {"device_keys": signed(body), "one_time_keys": once})
+    return name
+
+
+@pytest.mark.parametrize("odd", [{"ed25519": "AAAA"}, {"curve25519": "AAAA"}])
+async def test_keys_that_cannot_be_decoded_lock_and_mute_nobody(
+    house: MatrixHouse, odd: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sturdy(monkeypatch, house.ann, house.olga, house.sam)
+    await house.ask(house.ann, "!aq version")
+    await shows(house, house.sam.account, **odd)
+    assert "running" in (await house.ask(house.ann, "!aq status")).body
+    await house.stop()
+    await house.start()
+    assert "running" in (await house.ask(house.ann, "!aq status")).body
+    await house.speak(SECRET)
+    await house.says(house.olga, SECRET)
+    await house.sam.sync()
+    assert SECRET in house.ours(house.sam), "his other device is as good as any"
 
 
 # What is lost

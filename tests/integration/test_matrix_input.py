@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from agent_queue.synapse import Homeserver
 from bots.matrix import sending
 from orchestrator.store import schema
-from orchestrator.transport import Action, Card, InboundKind
+from orchestrator.transport import Action, Card, InboundKind, Post, Target
 from tests.integration.chatting import Chat
 from tests.matrix.house import MatrixHouse, living
 from tests.matrix.person import MatrixError, Person
@@ -95,7 +95,7 @@ async def test_a_pill_a_mention_the_sigil_and_plain_words_in_a_thread_all_reach_
         assert "agent-queue" in (await house.ask(house.ann, text, **how)).body, text
     other = f'<a href="https://matrix.to/#/{house.sam.user_id}">Sam</a>'
     await house.ask(house.sam, "!aq version")
-    code = next(word for word in house.ours(house.sam)[-1].split("`")[1].split() if word.isupper())
+    [code] = re.findall(r"pair ([A-Z2-9]{6})", house.ours(house.sam)[-1])
     paired = await house.ask(house.ann, f"!aq pair {code} Sammy", html=f"!aq pair {code} {other}")
     assert "sammy" in paired.body.lower() or house.sam.user_id in paired.body, "the pill says whom"
     _, root = await house.with_task("print('ready', flush=True); print('heard', input())")
@@ -407,3 +407,24 @@ async def test_what_is_sent_before_we_know_that_we_were_thrown_out_waits_as_well
     await house.says(house.ann, "two", room=other)
     assert house.ours(house.ann, room=other)[-2:] == ["one", "two"]
     assert house.wires("refused") == []
+
+
+async def test_reactions_are_put_under_a_message_again_when_it_offers_them_again(house: MatrixHouse) -> None:
+    to = Target(channel=house.room)
+    offer = Post(text="blocked", actions=(Action(label="Retry", line="task restart x", id="a1"),))
+    [with_buttons], [without] = house.frontend.render(offer), house.frontend.render(Post(text="at work"))
+    root = await house.frontend.post(to, with_buttons, "root")
+
+    async def under(there: bool) -> None:
+        def shown(person: Person) -> bool:
+            message = person.message(house.room, root)
+            return message is not None and bool(message.reactions) is there
+
+        await house.ann.until(shown)
+
+    await under(True)
+    for round_ in range(2):
+        await house.frontend.edit(to, root, without, f"works {round_}")
+        await under(False)
+        await house.frontend.edit(to, root, with_buttons, f"blocked {round_}")
+        await under(True)

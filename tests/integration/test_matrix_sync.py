@@ -193,6 +193,47 @@ async def test_an_invitation_that_we_did_not_live_to_answer_is_answered_by_the_n
     gate.set()
 
 
+async def test_an_invitation_whose_room_is_out_of_reach_holds_nothing_up(place: Place) -> None:
+    away = {"errcode": "M_UNKNOWN", "error": "Failed to make_join via any server"}
+    made = await place.ann.create_room()
+    joins = place.proxy.answer(
+        lambda method, path: method == "POST" and "/join" in path, 502, away, times=None
+    )
+    async with place.started():
+        await place.ann.invite(made, place.account.user_id)
+        await joins.reached()
+        await place.say("one")
+        await place.listener.heard("one")
+        assert sum("Trying again" in one for one in place.listener.complaints) == 1
+        joins.left = 0
+        await place.ann.until(
+            lambda ann: any(
+                e.get("state_key") == place.account.user_id and e["content"].get("membership") == "join"
+                for e in ann.events(made)
+            )
+        )
+
+
+async def test_we_can_speak_while_a_gap_is_read_and_what_is_said_meanwhile_comes_after_it(
+    place: Place,
+) -> None:
+    async with place.started():
+        await place.say("before")
+        await place.listener.heard("before")
+    away = [f"away {number}" for number in range(120)]
+    await place.say(*away)
+    gate = asyncio.Event()
+    held = place.proxy.delay(lambda method, path: method == "GET" and path.endswith("/messages"), gate)
+    async with place.started() as bot:
+        await held.reached()
+        await bot.post(Target(channel=place.room), message(), "key-1")
+        await place.say("meanwhile")
+        assert await place.keys() == ["key-1"]
+        gate.set()
+        await place.listener.heard("before", *away, "meanwhile")
+    assert place.listener.handed == 122
+
+
 async def test_what_could_not_be_stored_is_read_again(place: Place) -> None:
     class Full(Listener):
         """An intake whose disk is full for a while."""

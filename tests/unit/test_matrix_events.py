@@ -175,7 +175,7 @@ async def read(parts: Sequence[tuple[Sequence[Any], str]]) -> Listener:
     await reader.catch_up()
     for number, (events, part) in enumerate(parts, 1):
         client.answers = [answer(number, events, part)]
-        await reader.step(timeout=0)
+        await reader.step()
         assert await listener.watermark("matrix", f"sync {ME}") == f"s{number}"
     await client.close()
     return listener

@@ -26,6 +26,7 @@ from bots.matrix.rendering import (
     size,
 )
 from orchestrator.transport import Action, Capabilities, Card, File, Post, Tone, Verdict
+from orchestrator.words import plain
 
 CAPS = Capabilities(text_max=6_000, actions_max=10)
 TAGS = frozenset(
@@ -49,31 +50,51 @@ def shown(made: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", made))
 
 
+def test_words_that_are_escaped_are_shown_as_they_were_typed_and_need_no_html() -> None:
+    typed = "**md** [x](http://e.vil) <b> `c` \\"
+    assert content(Post(text=plain(typed)))["body"] == typed
+    assert "formatted_body" not in content(Post(text=plain(typed)))
+
+
 def test_a_plain_text_has_no_html() -> None:
     for text in ("hello", "a\n  b & <c>\n\n“d” @room", "see https://example.org/x_y_z"):
         assert content(Post(text=text)) == {"msgtype": "m.text", "body": text, "m.mentions": {}}
 
 
 @pytest.mark.parametrize(
-    ("text", "made"),
+    ("text", "body", "made"),
     [
-        ("**b** *i* ~~s~~ `<x>`", "<strong>b</strong> <em>i</em> <s>s</s> <code>&lt;x&gt;</code>"),
-        ("*a*\nb", "<em>a</em><br>\nb"),
-        ("# h\n\nx", "<h1>h</h1>\n<p>x</p>"),
-        ("```py x\na<b\n```", '<pre><code class="language-py">a&lt;b\n</code></pre>'),
-        ("3. a", '<ol start="3">\n<li>a</li>\n</ol>'),
-        ("<b>x</b> *y*", "&lt;b&gt;x&lt;/b&gt; <em>y</em>"),
-        ("[l](https://x.org/?a=1&b=2)", '<a href="https://x.org/?a=1&amp;b=2">l</a>'),
-        ("[l](mailto:a@b.org)", '<a href="mailto:a@b.org">l</a>'),
-        ("[l](ftp://x.org)", "<a>l</a>"),
-        ("[l](/relative)", "<a>l</a>"),
-        ("![alt](https://x.org/a.png)", '!<a href="https://x.org/a.png">alt</a>'),
-        ("\\*not\\*", "*not*"),
+        (
+            "**b** *i* ~~s~~ `<x>`",
+            "b i s <x>",
+            "<strong>b</strong> <em>i</em> <s>s</s> <code>&lt;x&gt;</code>",
+        ),
+        ("*a*\nb", "a\nb", "<em>a</em><br>\nb"),
+        ("# h\n\nx", "h\n\nx", "<h1>h</h1>\n<p>x</p>"),
+        ("```py\na<b\n```", "a<b", '<pre><code class="language-py">a&lt;b\n</code></pre>'),
+        ("```py x\na<b\n```", "py x\na<b", '<pre><code class="language-py">a&lt;b\n</code></pre>'),
+        ("3. a", "3. a", '<ol start="3">\n<li>a</li>\n</ol>'),
+        ("<b>x</b> *y*", "<b>x</b> y", "&lt;b&gt;x&lt;/b&gt; <em>y</em>"),
+        (
+            "[l](https://x.org/?a=1&b=2)",
+            "l (https://x.org/?a=1&b=2)",
+            '<a href="https://x.org/?a=1&amp;b=2">l</a>',
+        ),
+        ("[l](mailto:a@b.org)", "l (mailto:a@b.org)", '<a href="mailto:a@b.org">l</a>'),
+        ("[l](ftp://x.org)", "l (ftp://x.org)", "<a>l</a>"),
+        ("[l](/relative)", "l (/relative)", "<a>l</a>"),
+        (
+            "![alt](https://x.org/a.png)",
+            "!alt (https://x.org/a.png)",
+            '!<a href="https://x.org/a.png">alt</a>',
+        ),
+        ("\\*not\\* *i*", "*not* i", "*not* <em>i</em>"),
+        ("*x* [b]\n\n[b]: http://x", "x [b]\n\n[b]: http://x", "<p><em>x</em> [b]</p>\n<p>[b]: http://x</p>"),
     ],
 )
-def test_markdown_is_shown(text: str, made: str) -> None:
+def test_markdown_is_shown_and_its_body_is_plain(text: str, body: str, made: str) -> None:
     event = content(Post(text=text))
-    assert event["body"] == text
+    assert event["body"] == body
     assert event["format"] == "org.matrix.custom.html"
     assert event["formatted_body"] == made
 
@@ -152,7 +173,7 @@ def test_a_card_is_on_the_first_message_and_the_actions_on_the_last() -> None:
     )
     first, second, *files = render(post, CAPS)
     assert first["content"]["body"].startswith(
-        "✅ **The <title>**\nproject: api\nchange: 1 file\n+2\n\nparagraph"
+        "✅ The <title>\nproject: api\nchange: 1 file\n+2\n\nparagraph"
     )
     assert first["content"]["formatted_body"].startswith(
         "<p>✅ <strong>The &lt;title&gt;</strong><br>project: api<br>change: 1 file<br>+2</p>\n<p>paragraph"
@@ -174,7 +195,7 @@ def test_a_card_is_on_the_first_message_and_the_actions_on_the_last() -> None:
 
 
 def test_a_card_alone_and_a_file_alone_are_messages() -> None:
-    assert content(Post(card=Card(title="Done")))["body"] == "🔹 **Done**"
+    assert content(Post(card=Card(title="Done")))["body"] == "🔹 Done"
     message, file = render(Post(files=(File(name="a\nb.txt", content="x\ud800"),)), CAPS)
     assert message["content"]["body"] == "a b.txt"
     assert file["file"] == {"name": "a b.txt", "content": "x\ufffd", "encoded": False}
@@ -333,7 +354,7 @@ def test_relations_are_put_around_a_content() -> None:
 
 def test_an_edit_carries_the_new_content_once_and_mentions_nobody() -> None:
     made = edited(relation(content(Post(text="**x** " * 100)), root="$r", reply_to=None), "$e")
-    assert made["body"] == "* " + ("**x** " * 100)[:200]
+    assert made["body"] == "* " + ("x " * 100)[:200].rstrip()
     assert made["m.relates_to"] == {"rel_type": "m.replace", "event_id": "$e"}
     assert made["m.new_content"] == content(Post(text="**x** " * 100))
     assert made["m.mentions"] == made["m.new_content"]["m.mentions"] == {}

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bots.rendering import clean, defuse, fence, fit, join, split, status_emoji, typed
+from bots.rendering import clean, defuse, fit, join, split, status_emoji, typed
 from orchestrator.transport import Action, Capabilities, Card, File, Post, Tone
+from orchestrator.words import fence
 
 WORDS = st.sampled_from(
     [
