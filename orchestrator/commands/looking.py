@@ -127,7 +127,9 @@ async def why(ctx: Context, args: OneTask) -> Answer:
         "reasons": [{"code": r.code, "words": r.words} for r in found.reasons],
         "eta": found.eta,
     }
-    return Post(text=f"{heading(task)}\n\n" + "\n".join(lines), data=data)
+    told = plain(flat(task.reason)) or STATUS_MEANINGS[task.status]
+    again = task.status is TaskStatus.WAITING_INPUT or any(told in reason.words for reason in found.reasons)
+    return Post(text=f"{heading(task) if again else one_line(task)}\n\n" + "\n".join(lines), data=data)
 
 
 @here.command(

@@ -120,7 +120,7 @@ def _merged(base: repos.Base, repo: Repo, commit: str, *, already: bool = False)
     if not base.holder or commit == base.branch:
         return Merged(commit, repo.base_branch, already)
     queue = repos.queue_branch(repo)
-    note = f"`git merge {queue}` takes it into {repo.base_branch}, which is checked out in {base.holder}"
+    note = f"'git merge {queue}' takes it into {repo.base_branch}, which is checked out in {base.holder}"
     return Merged(commit, queue, already, note)
 
 

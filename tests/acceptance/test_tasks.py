@@ -410,7 +410,7 @@ async def test_in_a_linked_checkout_work_waits_on_a_branch_and_nothing_of_the_pe
     task = await house.add("copy", code + "print('has', pathlib.Path('.env').read_text())")
     await house.status(task, "COMPLETED")
     await house.until(lambda s: "merged into agent-queue/main" in house.root(task)["wire"]["text"])
-    assert "`git merge agent-queue/main` takes it" in house.root(task)["wire"]["text"]
+    assert "'git merge agent-queue/main' takes it" in house.root(task)["wire"]["text"]
     await house.until(lambda s: "has SECRET=1" in house.thread(task))
     assert git(mine, "show", "agent-queue/main:new.txt").startswith("file 0"), "it began at what is committed"
     assert ".env" not in git(mine, "ls-tree", "--name-only", "agent-queue/main")

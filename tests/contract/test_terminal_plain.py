@@ -73,7 +73,7 @@ async def test_do_prints_attached_files_and_nothing_that_a_terminal_obeys(house:
 async def test_of_a_progress_line_only_its_last_state_is_shown() -> None:
     bar = {"text": "1%\r50%\r100%\ndone\r\n", "verbatim": True}
     assert list(body(bar)) == ["100%", "done"]
-    assert list(body({"text": "a\rb"})) == ["a\rb"]
+    assert list(body({"text": "a\rb"})) == ["a b"]
 
 
 async def said(*lines: str) -> AsyncIterator[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from orchestrator.redaction import REDACTED, Redactor
 from orchestrator.settings import Settings
+from orchestrator.words import plain
 
 SECRET = 'p@ss/wörd + 50% "off"'
 
@@ -44,6 +45,7 @@ redactor = Redactor(Settings(secrets={"a": SecretStr(SECRET)}))
         json.dumps(SECRET, ensure_ascii=False)[1:-1],
         base64.b64encode(SECRET.encode()).decode(),
         base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+        plain(SECRET),
     ],
 )
 def test_a_secret_is_blotted_out_in_every_form(form: str) -> None:
@@ -175,3 +177,9 @@ def test_a_log_shows_no_secret_wherever_it_hides(capsys: pytest.CaptureFixture[s
     assert secret not in shown
     assert "it.failed" in shown
     assert "n=5" in shown
+
+
+def test_a_secret_is_known_though_markdown_escapes_it() -> None:
+    known = Redactor(Settings(secrets={"a": SecretStr("a_b*c[d]\\e")}))
+    assert known.redact(plain("x* a_b*c[d]\\e *y")) == f"x\\* {REDACTED} \\*y"
+    assert known.redact(plain("key ghp_0123456789abcdef01 _")) == f"key {REDACTED} \\_"

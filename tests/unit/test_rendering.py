@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bots.rendering import clean, defuse, fit, join, split, status_emoji, typed
+from bots.rendering import clean, defuse, fit, join, split, status_emoji, typed, unmarked
 from orchestrator.transport import Action, Capabilities, Card, File, Post, Tone
 from orchestrator.words import fence
 
@@ -156,3 +156,34 @@ def test_program_output_on_a_platform_without_fences_is_cut_and_nothing_is_added
     parts = fit(Post(text=text, verbatim=True), caps(400, parts_max=10), fenced=False)
     assert len(parts) > 1
     assert "".join(part.text for part in parts) == text
+
+
+MARKDOWN = st.lists(
+    st.sampled_from(
+        ["**", "*", "_", "`", "``` py\n", "```\n", "~~~\n", "> ", "- ", "1. ", "# ", "\n", "\n\n", "    ", "\t", "---\n",
+         "===\n", "|a|b|\n|-|-|\n", "|", "[", "](", ")", "[l](http://x.y \"t\")", "[r]: http://x.y\n", "<http://x.y>",
+         "<b>", "\\", "&amp;", "![", "~~", "\r", " "]
+    )
+    | st.sampled_from(["alpha", "bravo", "charlie ", "delta 42 ", " echo"]),
+    max_size=30,
+).map("".join)  # fmt: skip
+
+
+@given(MARKDOWN)
+def test_no_word_is_lost_where_marks_are_taken_off(text: str) -> None:
+    spoken = re.compile("alpha|bravo|charlie|delta|echo|42")
+    told = re.sub(r"(?m)^.*?(```+|~~~+)[ \t]*\S*[ \t]*$", "", text)  # a language is no word
+    left = unmarked(text)
+    for word in set(spoken.findall(told)):
+        assert left.count(word) >= told.count(word), (text, left)
+
+
+@given(st.text(max_size=200))
+def test_marks_can_be_taken_off_anything(text: str) -> None:
+    unmarked(text)
+
+
+def test_what_is_left_where_marks_are_taken_off() -> None:
+    text = "# Head *x* #\n\n- a **b**\n  ```py\n  **c**\n  ```\n1. 1\n\n> [l](http://x.y)\n> m\n\n|*a*|b|\n|-|-|\n|1|2|\n\nset\n==="
+    shown = "Head x\n\n- a b\n  **c**\n1. 1\n\n> l (http://x.y)\n> m\n\n|*a*|b|\n|-|-|\n|1|2|\n\nset"
+    assert unmarked(text) == shown

@@ -15,7 +15,7 @@ from orchestrator.words import ADJECTIVES, NOUNS, code, fence, plain, said, task
 
 PARSER = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
 MARKS = st.sampled_from(
-    [*"\\`*_[]()<>#~|&!-+=:.1;\"'", "**", "```", "---", "1. ", "- ", "&amp;", "<b>", "<http://x.y>", "[x](http://e.vil)", " "]
+    [*"\\`*_[]()<>#~|&!-+=:.1;\"' ", "**", "```", "---", "1. ", "- ", "&amp;", "<b>", "<http://x.y>", "[x](http://e.vil)"]
 )  # fmt: skip
 TYPED = st.lists(MARKS | st.text(max_size=3), max_size=15).map("".join).filter(lambda text: "\0" not in text)
 
