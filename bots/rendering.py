@@ -65,7 +65,7 @@ def unmarked(text: str) -> str:
             before, _, info = lines[first].partition(token.markup)
             told = "" if _LANGUAGE.fullmatch(info.strip()) else info.strip()
             shown[first] = f"{before}{told}".rstrip() or None
-            if end - first - 1 > token.content.count("\n"):
+            if end - first > 1 + len(token.content.removesuffix("\n").split("\n")) * bool(token.content):
                 shown[end - 1] = None
         elif token.type == "inline" and token.content:
             shown[first:end] = _unmarked(token, lines[first:end])

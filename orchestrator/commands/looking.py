@@ -141,8 +141,8 @@ async def log(ctx: Context, args: OneTask) -> Answer:
     rows = await tasks.history(ctx.tx, task.id)
     lines = [
         f"{duration(ctx.now - r['at'])} ago: "
-        + ("" if r["event"] == r["status"] else f"{plain(r['event'])} → ")
-        + plain(r["status"])
+        + ("" if r["event"] == r["status"] else f"{r['event']} → ")
+        + r["status"]
         + (f" ({plain(flat(r['detail']))})" if r["detail"] else "")
         for r in rows
     ]

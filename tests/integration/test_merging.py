@@ -205,7 +205,7 @@ async def test_merged_work_waits_on_a_branch_while_a_person_has_the_base_checked
     await room.work("t-1", one_txt="1")
     merged = await room.merge("t-1")
     assert merged.into == queue, "it is not said to be where it is not yet"
-    assert merged.note == f"`git merge {queue}` takes it into main, which is checked out in {mine}"
+    assert merged.note == f"'git merge {queue}' takes it into main, which is checked out in {mine}"
     assert gitting.state(mine) == before
     assert tip(mine, queue) == merged.commit
     await room.work("t-2", two_txt="2")  # starts from what waits

@@ -160,8 +160,8 @@ def test_program_output_on_a_platform_without_fences_is_cut_and_nothing_is_added
 
 MARKDOWN = st.lists(
     st.sampled_from(
-        ["**", "*", "_", "`", "``` py\n", "```\n", "~~~\n", "> ", "- ", "1. ", "# ", "\n", "\n\n", "    ", "\t", "---\n",
-         "===\n", "|a|b|\n|-|-|\n", "|", "[", "](", ")", "[l](http://x.y \"t\")", "[r]: http://x.y\n", "<http://x.y>",
+        ["**", "*", "_", "`", "``` py\n", "```\n", "~~~\n", "> ", "- ", "1. ", "# ", "\n", "\n\n", "    ", "\t",
+         "---\n", "===\n", "|a|b|\n|-|-|\n", "|", "[", "](", ")", "[l](http://x.y \"t\")", "[r]: http://x.y\n", "<http://x.y>",
          "<b>", "\\", "&amp;", "![", "~~", "\r", " "]
     )
     | st.sampled_from(["alpha", "bravo", "charlie ", "delta 42 ", " echo"]),
@@ -184,6 +184,9 @@ def test_marks_can_be_taken_off_anything(text: str) -> None:
 
 
 def test_what_is_left_where_marks_are_taken_off() -> None:
-    text = "# Head *x* #\n\n- a **b**\n  ```py\n  **c**\n  ```\n1. 1\n\n> [l](http://x.y)\n> m\n\n|*a*|b|\n|-|-|\n|1|2|\n\nset\n==="
+    text = (
+        "# Head *x* #\n\n- a **b**\n  ```py\n  **c**\n  ```\n1. 1\n\n> [l](http://x.y)\n> m\n\n"
+        "|*a*|b|\n|-|-|\n|1|2|\n\nset\n==="
+    )
     shown = "Head x\n\n- a b\n  **c**\n1. 1\n\n> l (http://x.y)\n> m\n\n|*a*|b|\n|-|-|\n|1|2|\n\nset"
     assert unmarked(text) == shown
