@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.commands.registry import Registry
 
-_SPAN = re.compile(r"(?<!`)`(?P<line>[a-z][^`\n]*)`(?!`)")
+_SPAN = re.compile(r"(?<![`\\])`(?P<line>[a-z][^`\n]*)`(?!`)")
 _BLOCK = re.compile(
     r"^ {0,3}(?P<mark>`{3,}|~{3,})[^\n]*$.*?(?:^ {0,3}(?P=mark)[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
 )
