@@ -20,7 +20,7 @@ Json = dict[str, Any]
 _REQUEST_SECONDS = 30.0
 _POLL_MILLISECONDS = 1000
 _APPROVE = re.compile(r"^(?P<emoji>\S+) Approve — ", re.MULTILINE)
-_ENDED = re.compile(r"\S+ \*\*(?P<title>Done|Not merged|Blocked|Failed)\*\*")
+_ENDED = re.compile(r"\S+ (?P<title>Done|Not merged|Blocked|Failed)$", re.MULTILINE)
 
 
 class Refusal(UserError):
@@ -204,7 +204,7 @@ def play(
 def _shown(content: Json) -> list[str]:
     if content.get("msgtype") in ("m.file", "m.image"):
         return [f"({content['body']} is attached)"]
-    return [line.replace("**", "") for line in str(content["body"]).splitlines() if line.strip()]
+    return [line for line in str(content["body"]).splitlines() if line.strip()]
 
 
 def _relation(event: Json) -> Json:

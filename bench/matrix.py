@@ -285,7 +285,7 @@ async def _all_done(one: House, names: list[str], seconds: float) -> dict[str, f
             name: one.seen[message.id]
             for name in names
             for message in one.thread(name)
-            if message.body.startswith("✅ **Done**")
+            if message.body.startswith("✅ Done")
         }
         return found if len(found) == len(names) else None
 
