@@ -279,8 +279,8 @@ class Sender:
             kept = {qualified(emoji) for emoji in reactions}
             found = self._client.room_get_event_relations(room, message, RelationshipType.annotation)
             async for event in found:
-                key = event.source["content"]["m.relates_to"].get("key", "")
-                if event.sender == self._client.user_id and key not in kept:
+                emoji = event.source["content"]["m.relates_to"].get("key", "")
+                if event.sender == self._client.user_id and emoji not in kept:
                     await self.redact(room, event.event_id, f"unseed {event.event_id}")
             self._seeded.discard(message)
         except (Refused, Later, Unknown, AttributeError, *NETWORK) as failed:

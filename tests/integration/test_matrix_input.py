@@ -428,3 +428,18 @@ async def test_reactions_are_put_under_a_message_again_when_it_offers_them_again
         await under(False)
         await house.frontend.edit(to, root, with_buttons, f"blocked {round_}")
         await under(True)
+    other = Post(text="sure?", actions=(Action(label="Skip", line="task skip x", id="a2"),))
+    [asks] = house.frontend.render(other)
+
+    async def bears(card: str, emoji: str) -> None:
+        def shown(person: Person) -> bool:
+            message = person.message(house.room, card)
+            return message is not None and set(message.reactions) == {emoji}
+
+        await house.ann.until(shown)
+
+    for number in range(2):  # one offer in place of another, under two messages
+        card = await house.frontend.post(to, with_buttons, f"card {number}")
+        await bears(card, "🔁")
+        await house.frontend.edit(to, card, asks, f"asks {number}")
+        await bears(card, "⏭\ufe0f")
