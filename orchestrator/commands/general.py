@@ -91,8 +91,16 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
         for name, one in ctx.services.frontends().items()
         for finding in (Finding(good=one.state == "connected", text=one.state), *one.frontend.findings())
     ]
-    agents = await projects.agents(ctx.tx)
-    for agent in agents:
+    for name, one in ctx.services.frontends().items():
+        bound = await projects.bound_channels(ctx.tx, name) if one.state == "connected" else {}
+        for channel, project in bound.items():
+            try:
+                one.frontend.channel(channel)
+            except UserError as fault:
+                findings.append(
+                    (name, Finding(good=False, text=f"project {project} is bound to it: {fault}"))
+                )
+    for agent in await projects.agents(ctx.tx):
         try:
             ctx.services.check_agent(agent.type, agent.config)
             findings.append((agent.id, Finding(good=True, text=f"{agent.type} can be started")))

@@ -77,7 +77,9 @@ async def all_projects(tx: Tx) -> list[Project]:
 
 
 async def bind(tx: Tx, project_id: str, transport: str, channel: str) -> None:
-    """Make a channel the project's own; a channel belongs to one project, the latest to claim it."""
+    """Make a channel the project's own, in place of another on its platform; it belongs to the latest to claim it."""
+    former = (binding.c.transport == transport, binding.c.project_id == project_id)
+    await tx.execute(binding.delete().where(*former, binding.c.channel != channel))
     values = {"transport": transport, "channel": channel, "project_id": project_id}
     await tx.execute(upsert(binding, values, {"project_id": project_id}))
 
@@ -86,9 +88,7 @@ async def channels(tx: Tx, project_id: str | None) -> dict[str, str]:
     """The channel of a project on each transport that it is bound on."""
     if project_id is None:
         return {}
-    rows = await tx.all(
-        sa.select(binding).where(binding.c.project_id == project_id).order_by(binding.c.channel)
-    )
+    rows = await tx.all(sa.select(binding).where(binding.c.project_id == project_id))
     return {row["transport"]: row["channel"] for row in rows}
 
 

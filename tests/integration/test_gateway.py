@@ -336,3 +336,22 @@ async def test_a_project_is_not_deleted_while_approved_work_of_it_is_merged(chat
     refused = await chat.say("project delete api confirm:yes")
     assert refused["verdict"] == "refused"
     assert "being merged" in refused["text"]
+
+
+async def test_a_project_that_is_bound_anew_speaks_there_alone(chat: Chat) -> None:
+    await chat.say("project add api")
+    for channel in ("zebra", "ant"):
+        await chat.say(f"project bind api channel:{channel}")
+    async with chat.db.read() as tx:
+        assert await projects.channels(tx, "api") == {"chat": "ant"}
+        assert await projects.of_channel(tx, "chat", "zebra") is None
+
+
+async def test_doctor_names_a_bound_channel_that_is_none_any_more(chat: Chat) -> None:
+    await chat.say("project add api")
+    await chat.say("project bind api channel:side")
+    assert all(item["good"] for item in (await chat.say("doctor"))["data"]["items"])
+    async with chat.db.transaction() as tx:
+        await projects.bind(tx, "api", "chat", "~gone")
+    [bad] = [item for item in (await chat.say("doctor"))["data"]["items"] if not item["good"]]
+    assert (bad["of"], "project api" in bad["text"]) == ("chat", True)
