@@ -48,11 +48,15 @@ def next_group(entries: Sequence[Entry], caps: Capabilities) -> Sequence[Entry]:
 
 
 def _along(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """The first post that is in a hurry, and what it takes along; nothing where another post has to go before it."""
+    """The first post that is in a hurry, and what it takes along; nothing where another post has to go before it.
+
+    What has buttons is changed as a whole when it is settled: it takes no notice along, which would be gone then.
+    """
     waiting: list[Entry] = []
     for entry in entries:
         if entry.op is Op.POST and entry.urgency <= Lane.FINAL:
-            return [entry, *waiting]
+            kept = not entry.post.get("actions") or all(map(_is_progress, waiting))
+            return [entry, *waiting] if kept else ()
         if _is_progress(entry) or _is_plain_notice(entry):
             waiting.append(entry)
         elif entry.op is not Op.EDIT:

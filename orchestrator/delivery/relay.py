@@ -194,8 +194,6 @@ class Relay:
                     entries = entries[dropped:]
                 group = next_group(entries, caps)
                 post = as_one(group)
-                if len(group) > 1 and post.actions:  # what settles it changes all of what it says
-                    await outbox.rewrite(tx, group[0].id, post_to_json(post, str))
                 await outbox.cut(tx, group, self._render(group[0], post))
                 message = await outbox.open_message(tx, self._frontend.name, lane)
             if message is None:

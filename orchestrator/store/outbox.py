@@ -180,11 +180,6 @@ async def said(tx: Tx, keys: Sequence[str]) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
-async def rewrite(tx: Tx, entry_id: int, post: dict[str, Any]) -> None:
-    """Let an entry say what it will be sent as, with what goes along with it."""
-    await tx.execute(outbox.update().where(outbox.c.id == entry_id).values(post=post))
-
-
 async def cut(tx: Tx, entries: Sequence[Entry], payloads: Sequence[dict[str, Any]]) -> None:
     """Replace *entries* (merged into one) by the messages *payloads*; keys follow from the first entry's."""
     first = entries[0]

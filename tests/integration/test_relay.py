@@ -407,15 +407,19 @@ async def test_nothing_is_said_before_it_is_committed_or_twice(make: Make) -> No
     assert world.main() == ["said"]
 
 
-async def test_what_goes_along_with_a_card_is_still_there_when_it_is_settled(make: Make) -> None:
+@pytest.mark.parametrize("early", [False, True])
+async def test_what_stands_before_a_card_is_still_there_when_it_is_settled(make: Make, early: bool) -> None:
     world = make(rate=0.9, text_max=4000)
     await world.with_task()
     await world.tell("a notice")
     card = await world.tell("sure?", actions=(Action(label="red", line="x"),), urgency=Lane.URGENT)
-    await world.start()
-    await world.delivered(30)
+    if not early:
+        await world.start()
+        await world.delivered(30)
     async with world.db.transaction() as tx:
         await world.speaker.settle(tx, card, TASK, "red: ann")
+    if early:
+        await world.start()
     await world.delivered(30)
     whole = "\n".join(await world.thread())
     assert [whole.count(words) for words in ("a notice", "sure?", "— red: ann")] == [1, 1, 1]
