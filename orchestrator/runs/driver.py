@@ -231,9 +231,10 @@ class Driver:
                             return
                 except control.NobodyListens:
                     pass
-                if await self._read():
+                ended = not process.alive(self._folder.read_supervisor())
+                if await self._read():  # what it wrote before it ended is there by now
                     return
-                if not process.alive(self._folder.read_supervisor()):
+                if ended:
                     await self._lost()
                     return
                 await asyncio.sleep(0.1)  # alive, but not listening yet

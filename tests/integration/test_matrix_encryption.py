@@ -110,7 +110,7 @@ async def test_the_server_sees_nothing_of_what_is_said_or_attached(house: Matrix
     assert {event["type"] for event in ours} <= {"m.room.encrypted", "m.reaction"}
     assert len(ours) >= 4
     whole = json.dumps(raw)
-    assert "tin" not in whole
+    assert "blue tin" not in whole
     assert "tea.txt" not in whole
     related = [event["content"].get("m.relates_to", {}) for event in ours]
     assert root in [one.get("event_id") for one in related if one.get("rel_type") == "m.thread"]

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.agent import Event, Outcome, Question, Result, Session, Started, Text, Usage
-from orchestrator.runs import control, journal
+from orchestrator.runs import control, journal, process
 from orchestrator.runs.driver import Driver
 from orchestrator.runs.folder import RunFolder
 from orchestrator.store import runs, schema, tasks
@@ -181,6 +181,26 @@ async def test_a_supervisor_that_was_too_busy_is_told_again(
         await asyncio.gather(telling, return_exceptions=True)
         server.close()
     assert all(b"use tabs" in line for line in taken)
+
+
+async def test_a_supervisor_that_ends_while_we_look_is_heard_to_its_last_word(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await chat.with_running_task()
+    run = await live(chat, task)
+    folder = RunFolder(chat.orchestrator.runs._tools.folders / run.id)
+    folder.create()
+
+    def ends_before_it_is_looked_for(_: object) -> bool:
+        writing = journal.Journal(folder.journal)
+        writing.append(Started(run.epoch, 1.0))
+        writing.append(Result(Outcome.DONE, "made it"))
+        writing.close()
+        return False
+
+    monkeypatch.setattr(process, "alive", ends_before_it_is_looked_for)
+    await Driver(chat.orchestrator.runs._tools, run)._follow()
+    assert await chat.status(task) == "VERIFYING"
 
 
 @pytest.mark.parametrize("what", ["stop", "restart", "skip", "reject", "delete"])
