@@ -14,7 +14,9 @@ class Feature(StrEnum):
     """Something that a person cares about, or that delivery rests on."""
 
     THREADS = "threads"
+    TITLES = "titles of threads"
     BUTTONS = "buttons"
+    FORMS = "forms"
     EDITS = "messages that change"
     FILES = "files"
     IMAGES = "images"
@@ -32,6 +34,8 @@ class Feature(StrEnum):
 
 MEANINGS: Mapping[Feature, str] = {
     Feature.THREADS: "Each task has a thread of its own, under a message that shows how it stands.",
+    Feature.TITLES: "A thread's name shows how its task stands, and a finished one is put away.",
+    Feature.FORMS: "What goes with a decision, such as the reason, is asked for in a form.",
     Feature.BUTTONS: "What can be decided can be pressed, and only while it is open.",
     Feature.EDITS: "A message of ours that is no longer true is changed where it stands.",
     Feature.FILES: "Diffs, logs and long output are attached whole.",

@@ -10,6 +10,7 @@ import structlog
 
 from orchestrator.commands.completion import complete
 from orchestrator.commands.context import Answer, Context, Deferred, Services
+from orchestrator.commands.forms import filled, form_of
 from orchestrator.commands.general import pairing_code
 from orchestrator.commands.parser import Invocation, parse
 from orchestrator.commands.registry import Command
@@ -22,7 +23,7 @@ from orchestrator.store import inbox, messages, outbox, people, projects, tasks
 from orchestrator.store.database import Row, Signal, Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import TaskStatus
-from orchestrator.transport import Action, Inbound, InboundKind, Lane, Post, Tone, Verdict, Watermark
+from orchestrator.transport import Action, Form, Inbound, InboundKind, Lane, Post, Tone, Verdict, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +98,27 @@ class Gateway:
         key = key_of("told", transport, words, int(self._now() // 86400))
         async with self._db.transaction() as tx:
             await self._speaker.notify(tx, post, None, key=key)
+
+    async def form(self, action: str) -> Form | None:
+        """What is to be asked before a button's line is run; None where it is run, or refused, as it is."""
+        async with self._db.read() as tx:
+            row = await outbox.find_action(tx, action)
+        if row is None or row["settled_by"] or not row["form"]:
+            return None
+        return form_of(self._services.registry, row["line"], row["form"])
+
+    async def look(self, event: Inbound) -> Post:
+        """The answer to a command that only looks; what needs more than the role viewer is refused."""
+        try:
+            async with self._db.read() as tx:
+                person = await people.of_account(tx, event.place.transport, event.account)
+                if person is None:
+                    raise Forbidden(f"I do not know you ({event.place.transport}:{event.account})")
+                viewer = replace(person, role=Role.VIEWER)
+                answer = await self._command(tx, event, viewer, event.text, await self._implied(tx, event))
+            return await answer.answer() if isinstance(answer, Deferred) else answer
+        except UserError as refusal:
+            return Post(text=f"🚫 {refusal}", verdict=Verdict.REFUSED)
 
     async def complete(self, event: Inbound) -> Sequence[str]:
         """Completions of the last word of the unfinished line in *event*."""
@@ -358,7 +380,10 @@ class Gateway:
         if person.role < row["role"]:
             needed = Role(row["role"]).name.lower()
             raise Forbidden(f"{person.id} may not press {row['label']!r}: it needs the role {needed}")
-        answer = await self._command(tx, event, person, row["line"], implied)
+        line = row["line"]
+        if event.fields and row["form"]:
+            line = filled(self._services.registry, line, row["form"], event.fields)
+        answer = await self._command(tx, event, person, line, implied)
         if row["role"] > Role.VIEWER and not (isinstance(answer, Post) and answer.verdict):
             await outbox.settle_card(tx, row["card"], person.id)
             await self._speaker.settle(tx, row["card"], row["task_id"], f"{row['label']}: {person.id}")

@@ -47,6 +47,8 @@ _LATE = 0.05
 
 SUPPORT: Mapping[Feature, Support] = {
     Feature.THREADS: full(),
+    Feature.TITLES: none("the message that it hangs on shows how the task stands"),
+    Feature.FORMS: none(),
     Feature.BUTTONS: full("an event of kind `action`"),
     Feature.EDITS: full(),
     Feature.FILES: full("in the message"),
@@ -130,6 +132,10 @@ class ScriptedFrontend:
         """Any name is a channel."""
         return words
 
+    async def make_channel(self, name: str, topic: str, account: str) -> str:
+        """A channel is there as soon as something is said in it."""
+        return self.channel(name)
+
     def repeatable(self, sent_at: float) -> bool:
         """As configured."""
         return self._settings.idempotent
@@ -174,7 +180,7 @@ class ScriptedFrontend:
         """Store that *message* is gone."""
         await self._send("delete", to.channel, to.root, f"delete {message}", message=message)
 
-    async def find(self, to: Target, key: str) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
         """The messages that were sent there under *key*."""
         planned = bool(self.plan) and self.plan[0] == "find_fails"
         if planned:

@@ -9,7 +9,7 @@ from orchestrator.store import messages, outbox, projects, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import RUNNING, STATUS_MEANINGS, Task, TaskEvent, TaskStatus
-from orchestrator.transport import Action, Card, File, Lane, Post, Tone
+from orchestrator.transport import Action, Card, File, Heading, Lane, Post, Tone
 from orchestrator.words import plain, said
 
 _TONES = {
@@ -52,6 +52,12 @@ def heading(task: Task) -> str:
     return f"{mark(task.status)} **{task.id}** {plain(task.title)}"
 
 
+def thread_heading(task: Task) -> Heading:
+    """What a task's thread is called, where threads have names."""
+    title = f"{mark(task.status)} {task.id}: {flat(task.title)}"
+    return Heading(title=title, open=task.status is not TaskStatus.COMPLETED)
+
+
 def flat(text: str) -> str:
     """*text* in one line, shortened where it is long."""
     line = " ".join(text.split())
@@ -66,7 +72,7 @@ def counted(number: int, thing: str) -> str:
 def recovery_actions(task: Task) -> tuple[Action, ...]:
     """The buttons of a failed or blocked task."""
     return (
-        Action(label="Retry", line=f"task restart {task.id}", style=Tone.GOOD),
+        Action(label="Retry", line=f"task restart {task.id}", style=Tone.GOOD, form=("note",)),
         Action(label="Skip", line=f"task skip {task.id}", style=Tone.WARN),
         Action(label="Log", line=f"task log {task.id}", role=Role.VIEWER),
     )
@@ -76,7 +82,7 @@ def review_actions(task: Task) -> tuple[Action, ...]:
     """The buttons of a task that awaits approval."""
     return (
         Action(label="Approve", line=f"task approve {task.id}", style=Tone.GOOD),
-        Action(label="Reject", line=f"task reject {task.id}", style=Tone.BAD),
+        Action(label="Reject", line=f"task reject {task.id}", style=Tone.BAD, form=("why",)),
         Action(label="Diff", line=f"task diff {task.id}", role=Role.VIEWER),
     )
 
@@ -124,14 +130,15 @@ class Lifecycle:
         actions: tuple[Action, ...] = ()
         if task.status in (TaskStatus.FAILED, TaskStatus.BLOCKED):
             actions = recovery_actions(task)
-        post = Post(text=one_line(task), actions=actions)
+        post = Post(text=one_line(task), actions=actions, heading=thread_heading(task))
         history = await tasks.history(tx, task.id, limit=1)
         await self.speaker.edit_root(tx, task.id, post, key=key_of("root", task.id, history[-1]["id"]))
 
     async def open_thread(self, tx: Tx, task: Task) -> Thread:
         """Open the task's thread in each channel of its project, once."""
         name = f"{task.id}: {task.title}"[:100]
-        return await self.speaker.create_thread(tx, name, Post(text=one_line(task)), task.id, task.project_id)
+        post = Post(text=one_line(task), heading=thread_heading(task))
+        return await self.speaker.create_thread(tx, name, post, task.id, task.project_id)
 
     def thread(self, task: Task) -> Thread:
         """The task's thread."""

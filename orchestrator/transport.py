@@ -92,7 +92,43 @@ class Action:
     line: str
     role: Role = Role.OPERATOR
     style: Tone = Tone.INFO
+    form: tuple[str, ...] = ()
+    """Arguments of the line that the person may fill in before it is run, where the platform has forms."""
+    needs_form: bool = False
+    """Of no use without the form, so that it is offered only where there are forms."""
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormField:
+    """One value that is asked for."""
+
+    name: str
+    """The argument's."""
+    label: str
+    value: str = ""
+    """What stands there to begin with."""
+    required: bool = False
+    long: bool = False
+    """It may have several lines."""
+    max_length: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What is to be filled in before a button's line is run."""
+
+    title: str
+    fields: tuple[FormField, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """How a thread is called, on the post that is its root's."""
+
+    title: str
+    open: bool = True
+    """Whether anything is to be expected in it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +170,8 @@ class Post:
     verdict: Verdict | None = None
     quiet: bool = False
     """Progress, for which nobody's phone need ring."""
+    heading: Heading | None = None
+    """For a thread's root: what the thread is called from now on, where threads have names."""
     data: dict[str, Any] = field(default_factory=dict)
     """The answer for machines (`--json`)."""
 
@@ -147,6 +185,7 @@ class Capabilities:
     parts_max: int = 3
     """A text that needs more messages than this is summarised, with the whole attached."""
     actions_max: int = 0
+    forms: bool = False
     edits: bool = True
     files: bool = True
     settle_after: float = 15.0
@@ -155,6 +194,8 @@ class Capabilities:
     """Messages a second, over all lanes."""
     burst: int = 10
     """Messages that may go at once after a pause."""
+    per_channel: bool = False
+    """Rate and burst hold for each channel by itself, its threads included."""
     reserve: float = 0.25
     """Share of the burst that is kept for answers and results."""
     stream_interval: float = 1.0
@@ -198,8 +239,10 @@ class Inbound:
     kind: InboundKind = InboundKind.MESSAGE
     action: str = ""
     """For ACTION: the id of the stored action."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """For ACTION: what was filled in its form."""
     subject: str = ""
-    """For REACTION, EDIT and WITHDRAWAL: the platform's id of the message meant."""
+    """For REACTION, EDIT and WITHDRAWAL: the platform's id of the message meant; for ACTION: of what it stood on."""
 
 
 class Watermark(NamedTuple):
@@ -224,6 +267,12 @@ class Intake(Protocol):
 
     async def knows(self, transport: str, account: str) -> bool:
         """Whether *account* is a known person's."""
+
+    async def form(self, action: str) -> Form | None:
+        """What is to be asked before the stored *action* is run; None where it is run as it is."""
+
+    async def look(self, event: Inbound) -> Post:
+        """The answer to a command that only looks, for the account in *event* (which is not stored)."""
 
     async def tell(self, transport: str, words: str) -> None:
         """Tell the operators, on every frontend, what is amiss with one; the same words once a day."""
@@ -259,6 +308,12 @@ class Frontend(Protocol):
     def render(self, post: Post) -> Sequence[Wire]:
         """Cut and escape *post* into messages of the platform. Pure."""
 
+    async def make_channel(self, name: str, topic: str, account: str) -> str:
+        """A channel called *name* for a project, made unless we made it before, with *account* in it; returns its id.
+
+        UserError where that cannot be.
+        """
+
     async def start(self, intake: Intake) -> None:
         """Connect and catch up; return when ready. Raises where the platform cannot be reached: `Unusable` where
         trying again is of no use."""
@@ -281,5 +336,9 @@ class Frontend(Protocol):
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*; harmless when it is gone."""
 
-    async def find(self, to: Target, key: str) -> Sequence[str]:
-        """The ids of the messages sent under *key*, oldest first. Raises `Unknown` if it cannot tell."""
+    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
+        """The ids of the messages sent under *key*, oldest first. Raises `Unknown` if it cannot tell.
+
+        Where a platform keeps no keys, those of ours that show what *wire* does: of them, what is known to be another
+        message is left out by who asks.
+        """

@@ -7,6 +7,10 @@ from bots.matrix.limits import Limits
 
 SUPPORT: Mapping[Feature, Support] = {
     Feature.THREADS: full("under a message in the project's room"),
+    Feature.TITLES: none("the message that it hangs on shows how the task stands"),
+    Feature.FORMS: none(
+        "type what is to be said behind the command: `task reject swift-falcon the test is missing`"
+    ),
     Feature.BUTTONS: full("reactions, with the line to type beside each"),
     Feature.EDITS: full(),
     Feature.FILES: full("as messages of their own behind the text"),

@@ -3,11 +3,20 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
-from nio import AsyncClient, JoinResponse, MatrixRoom, ProfileGetDisplayNameResponse, RoomResolveAliasResponse
+from nio import (
+    AsyncClient,
+    EnableEncryptionBuilder,
+    JoinResponse,
+    MatrixRoom,
+    ProfileGetDisplayNameResponse,
+    RoomCreateResponse,
+    RoomResolveAliasResponse,
+)
 
 from bots.matrix.events import Room, inbound
 from bots.matrix.faults import failure, status
@@ -42,6 +51,8 @@ _TYPING_EVERY = 20.0
 _REASON_MAX = 300
 _AWAY = 10.0
 """Seconds until a room is looked for again."""
+_MADE = 10.0
+"""Seconds in which a room that we have made turns up."""
 _LOOKS = 5
 """Answers of the homeserver within which a room that we have joined turns up."""
 
@@ -97,6 +108,27 @@ class MatrixFrontend:
                 f"{words!r} is not the id of a room that I am in; invite me there, and say it there or by its id (!…)"
             )
         return words
+
+    async def make_channel(self, name: str, topic: str, account: str) -> str:
+        """A private room of ours, encrypted where the home room is, with *account* invited."""
+        client, me = self._client, self._settings.user
+        if client is None:
+            raise UserError("Matrix is not connected; try again when `status` says that it is")
+        for room in client.rooms.values():
+            if (room.name, room.topic, room.creator) == (name, topic, me):
+                return str(room.room_id)
+        home = client.rooms.get(self._home_id)
+        sealed = [EnableEncryptionBuilder().as_dict()] if home is not None and home.encrypted else []
+        answer = await client.room_create(
+            name=name, topic=topic, invite=[account] if account else [], initial_state=sealed
+        )
+        if not isinstance(answer, RoomCreateResponse):
+            raise UserError(f"the homeserver makes no room for us: {answer.message}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MADE):
+                while answer.room_id not in client.rooms:  # noqa: ASYNC110 - it comes with the reader's next answer
+                    await asyncio.sleep(0.05)
+        return str(answer.room_id)
 
     def repeatable(self, sent_at: float) -> bool:
         """While the homeserver remembers transaction ids, and for sends of this very device."""
@@ -318,7 +350,7 @@ class MatrixFrontend:
         sender, room = self._ready(to.channel)
         await sender.redact(room, message, f"delete {message}")
 
-    async def find(self, to: Target, key: str) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
         """Our events that were sent under *key*, by reading the room back."""
         sender, room = self._ready(to.channel)
         return await sender.find(room, key)

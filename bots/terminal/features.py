@@ -7,6 +7,8 @@ from bots.terminal.wires import CAPABILITIES
 
 SUPPORT: Mapping[Feature, Support] = {
     Feature.THREADS: full("beside the channel"),
+    Feature.TITLES: none("the message that it hangs on shows how the task stands"),
+    Feature.FORMS: none("type it behind the command: `reject the test is missing`"),
     Feature.BUTTONS: full("by key or click; `--plain` shows the line to type"),
     Feature.EDITS: full(),
     Feature.FILES: full("opened with Enter or a click"),

@@ -82,6 +82,10 @@ class TerminalFrontend:
             raise UserError(f"{name!r} is no channel that a project can have; name one: `channel:api`")
         return name
 
+    async def make_channel(self, name: str, topic: str, account: str) -> str:
+        """A channel is there as soon as something is said in it."""
+        return self.channel(name)
+
     def repeatable(self, sent_at: float) -> bool:
         """Always: the transcript keeps every key."""
         return True
@@ -147,7 +151,7 @@ class TerminalFrontend:
         root = None if message == to.root else to.root
         await self._add(to.channel, root, {"deletes": message}, f"delete:{message}")
 
-    async def find(self, to: Target, key: str) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
         """The message sent under *key*, if it was."""
         async with _unknown(), self._db.read() as tx:
             return await transcript.by_key(tx, NAME, key)

@@ -245,6 +245,10 @@ class Arguments(BaseModel):
         return resolved
 
 
+class Nothing(Arguments):
+    """A command without arguments."""
+
+
 def _argument(model: type[Arguments], name: str) -> Argument:
     info = model.model_fields[name]
     markers = [mark for mark in info.metadata if isinstance(mark, Marker)]

@@ -3,7 +3,7 @@
 import secrets
 from typing import Annotated, Literal
 
-from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
+from orchestrator.commands.arguments import Arguments, FreeText, Nothing, Option, Positional
 from orchestrator.commands.context import Answer, Context, Listing
 from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
@@ -16,10 +16,6 @@ from orchestrator.transport import Card, Finding, Post, Tone
 from orchestrator.words import code, plain
 
 here = Registry()
-
-
-class Nothing(Arguments):
-    """A command without arguments."""
 
 
 class Help(Arguments):
@@ -67,6 +63,8 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         waiting, held = unsent.get(name, (0, 0))
         extra = f", {waiting} unsent" if waiting else ""
         extra += f", {held} held until it can be read back" if held else ""
+        amiss = [one.text for one in connection.frontend.findings() if not one.good]
+        extra += f"; ⚠️ {flat('; '.join(amiss))}" if amiss else ""
         fields.append((name, state + extra))
     working = [
         f"- **{r.task_id}** by {plain(r.agent_id)} for {duration(ctx.now - r.created_at)}" for r in live
@@ -214,6 +212,35 @@ async def edit_person(ctx: Context, args: PersonRole) -> Answer:
     """People of the configuration are changed there."""
     await people.set_role(ctx.tx, args.person, Role[args.role.upper()])
     return Post(text=f"🤝 {plain(args.person)} has the role {args.role} now.")
+
+
+class Link(Arguments):
+    """One more account of somebody."""
+
+    person: Annotated[str, Positional("the person's name")]
+    account: Annotated[
+        str, Positional("`platform:account`, or the code that they were shown there", max_length=200)
+    ]
+
+
+@here.command(
+    "person link",
+    role=Role.ADMIN,
+    summary="Give a person one more account, so that they are the same on every platform.",
+    example="person link alice slack:U024BE7LH",
+)
+async def link_person(ctx: Context, args: Link) -> Answer:
+    """The account may be named, or be proven by its pairing code."""
+    transport, colon, name = args.account.partition(":")
+    if not colon:
+        row = await people.link_by_code(ctx.tx, args.account, args.person, ctx.now)
+        transport, name = row["transport"], row["account"]
+    elif transport not in ctx.services.frontends():
+        known = ", ".join(ctx.services.frontends())
+        raise UserError(f"there is no frontend {transport!r}; there are {known}")
+    else:
+        await people.link(ctx.tx, transport, name, args.person)
+    return Post(text=f"🔗 {plain(name)} on {transport} is {plain(args.person)}.")
 
 
 class OnePerson(Arguments):

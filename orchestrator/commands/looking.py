@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from orchestrator.commands.arguments import Arguments, Option, Positional
+from orchestrator.commands.arguments import Arguments, Nothing, Option, Positional
 from orchestrator.commands.context import PAGE, Answer, Context, Deferred, Listing
 from orchestrator.commands.registry import Registry
-from orchestrator.commands.tasks import OneTask, task_data
+from orchestrator.commands.tasks import OneTask, edit_action, task_data
 from orchestrator.errors import Conflict
 from orchestrator.lifecycle import duration, flat, heading, mark, one_line
 from orchestrator.planning import why as explain
@@ -56,6 +56,33 @@ async def list_(ctx: Context, args: Which) -> Answer:
     return Listing(title, lines, [task_data(t) for t in found], total, page, more, none=none).post()
 
 
+_AWAITED = {
+    TaskStatus.AWAITING_APPROVAL: "to approve",
+    TaskStatus.WAITING_INPUT: "to answer",
+    TaskStatus.BLOCKED: "blocked",
+    TaskStatus.FAILED: "failed",
+}
+"""What waits for a person, most welcome first."""
+
+
+@here.command(
+    "inbox",
+    role=Role.VIEWER,
+    summary="Show what waits for people: approvals, questions, failures.",
+    example="inbox",
+)
+async def inbox(ctx: Context, args: Nothing) -> Answer:
+    """What nobody but a person can move on, yours first."""
+    found, total = await tasks.page(
+        ctx.tx, project_id=ctx.project_id, statuses=tuple(_AWAITED), offset=0, limit=PAGE
+    )
+    order = list(_AWAITED)
+    found.sort(key=lambda task: (task.requested_by != ctx.person.id, order.index(task.status)))
+    lines = [f"{one_line(task)} ({task.project_id}; {_AWAITED[task.status]})" for task in found]
+    items = [task_data(task) for task in found]
+    return Listing("Waits for people", lines, items, total, none="(nothing waits for you)").post()
+
+
 @here.command("task show", role=Role.VIEWER, summary="Show a task.", example="task show swift-falcon")
 async def show(ctx: Context, args: OneTask) -> Answer:
     """All that is known of a task."""
@@ -80,7 +107,8 @@ async def show(ctx: Context, args: OneTask) -> Answer:
         fields.append(("needed by", ", ".join(t.id for t in needed_by)))
     data = task_data(task) | {"needs": [t.id for t in needs], "needed_by": [t.id for t in needed_by]}
     card = Card(title=f"{task.id}: {task.title}", fields=tuple(fields))
-    return Post(card=card, text=task.body, data=data)
+    actions = () if task.status in (*RUNNING, TaskStatus.COMPLETED) else (edit_action(task),)
+    return Post(card=card, text=task.body, actions=actions, data=data)
 
 
 @here.command(

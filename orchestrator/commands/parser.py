@@ -151,8 +151,21 @@ def _invocation(
             "project": "; name it, or say this in its channel",
         }
         raise Fault(f"{command.path} needs {names}" + place.get(missing[0].implied or "", ""), missing[0])
+    return Invocation(command, _modelled(command, given), confirmed)
+
+
+def validated(command: Command, given: Mapping[str, Any]) -> Arguments:
+    """Return the arguments of *command* with the values *given* by attribute; ParseError where they do not fit."""
     try:
-        return Invocation(command, command.model.model_validate(given), confirmed)
+        return _modelled(command, given)
+    except Fault as fault:
+        name = fault.argument.name if fault.argument else None
+        raise ParseError(str(fault), argument=name, usage=[command.usage]) from None
+
+
+def _modelled(command: Command, given: Mapping[str, Any]) -> Arguments:
+    try:
+        return command.model.model_validate(given)
     except ValidationError as error:
         raise _plain(error.errors(include_url=False)[0], command) from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
-from orchestrator.commands.context import Answer, Context, Listing
+from orchestrator.commands.context import Answer, Context, Deferred, Listing
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, flat, mark
@@ -202,22 +202,47 @@ class Bind(Named):
     """A channel for a project."""
 
     channel: Annotated[str | None, Option("the channel; without it, the one this is said in")] = None
+    on: Annotated[str | None, Option("the platform; without it, the one this is said on")] = None
+    new: Annotated[bool, Option("make a channel for it, called like the project or like `channel`")] = False
 
 
 @here.command(
     "project bind",
     role=Role.ADMIN,
-    summary="Give a project its channel on this platform.",
+    summary="Give a project its channel on a platform.",
     example="project bind api channel:api",
 )
 async def bind(ctx: Context, args: Bind) -> Answer:
     """Its tasks' threads open there from now on."""
     await projects.get(ctx.tx, args.project)
-    transport = ctx.event.place.transport
-    frontend = ctx.services.frontends()[transport].frontend
-    channel = frontend.channel(args.channel or ctx.event.place.channel)
+    here, connected = ctx.event.place, ctx.services.frontends()
+    transport = (args.on or here.transport).lower()
+    if transport not in connected:
+        raise UserError(f"there is no frontend {transport!r}; there are {', '.join(connected)}")
+    frontend = connected[transport].frontend
+    if args.new:
+        return Deferred(lambda: _bind_new(ctx, transport, args))
+    if transport != here.transport and not args.channel:
+        raise UserError(f"name the channel on {transport}: `channel:…`, or let one be made with `new:yes`")
+    channel = frontend.channel(args.channel or here.channel)
     await projects.bind(ctx.tx, args.project, transport, channel)
-    return Post(text=f"🔗 Project **{args.project}** speaks in {plain(channel)} from now on.")
+    return _bound(args.project, channel, transport)
+
+
+def _bound(project: str, channel: str, transport: str) -> Post:
+    words = f"🔗 Project **{project}** speaks in {plain(channel)} on {transport} from now on."
+    return Post(text=words, data={"project": project, "transport": transport, "channel": channel})
+
+
+async def _bind_new(ctx: Context, transport: str, args: Bind) -> Post:
+    """Have a channel made, and bind it. Handled a second time after a crash, this finds the first one's channel."""
+    frontend = ctx.services.frontends()[transport].frontend
+    account = ctx.event.account if transport == ctx.event.place.transport else ""
+    topic = f"agent-queue: project {args.project}"
+    channel = await frontend.make_channel(args.channel or args.project, topic, account)
+    async with ctx.services.database.transaction() as tx:
+        await projects.bind(tx, args.project, transport, channel)
+    return _bound(args.project, channel, transport)
 
 
 @here.command(

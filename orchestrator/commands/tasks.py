@@ -14,7 +14,7 @@ from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.messages import MessageState, OpenQuestion, Words
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import RUNNING, Priority, Task, TaskEvent, TaskStatus
-from orchestrator.transport import Post
+from orchestrator.transport import Action, Post
 from orchestrator.words import code, plain, said
 from orchestrator.words import task_id as new_task_id
 
@@ -107,7 +107,14 @@ async def add(ctx: Context, args: Add) -> Answer:
         words += f"\nIt waits for {', '.join(needs)}."
     else:  # at once, and not when a cycle comes to it
         task = await tasks.transition(ctx.tx, task, TaskEvent.DEPS_MET, ctx.now)
-    return Post(text=words, data=task_data(task))
+    return Post(text=words, actions=(edit_action(task),), data=task_data(task))
+
+
+def edit_action(task: Task) -> Action:
+    """The button that asks for a task's new words."""
+    text = f"{task.title}\n{task.body}".rstrip() if task.body else task.title
+    line = here["task edit"].to_line({"task": task.id, "text": text, "priority": task.priority})
+    return Action(label="Edit", line=line, form=("text", "priority"), needs_form=True)
 
 
 class Edit(OneTask):

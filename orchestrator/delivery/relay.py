@@ -7,6 +7,7 @@ repeating it where the platform honours keys, else by reading the lane back; it 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -51,7 +52,8 @@ class Relay:
         self._clock = clock
         self._redact = redact
         self._born = clock()
-        self._budget = Budget(frontend.capabilities())
+        self._budgets: dict[str, Budget] = {}
+        """One, or where the platform counts so, one for each channel."""
         self._awake = asyncio.Event()
         self._connected = asyncio.Event()
         self._lanes: dict[str, asyncio.Task[None]] = {}
@@ -106,7 +108,8 @@ class Relay:
         hurry = self._hurry.setdefault(lane, asyncio.Event())
         if urgency < Lane.PROGRESS:
             hurry.set()
-            self._budget.hasten(lane, urgency)
+            for budget in self._budgets.values():
+                budget.hasten(lane, urgency)
         if lane not in self._lanes:
             task = asyncio.create_task(self._drain(lane), name=f"relay {self._frontend.name} {lane}")
             self._lanes[lane] = task
@@ -155,12 +158,19 @@ class Relay:
             return True
         if hurry.is_set() and urgency == Lane.PROGRESS:
             return True  # something urgent has come meanwhile
-        self._budget.tune(self._frontend.capabilities())  # a platform's pace is learnt, and forgotten
-        await self._budget.acquire(urgency, lane)
+        await self._budget(lane).acquire(urgency, lane)
         claimed = await self._claim(lane, message)
         if claimed is not None:
             await self._send(*claimed)
         return True
+
+    def _budget(self, lane: str) -> Budget:
+        """What a lane's messages are counted with, by what the platform has shown of its pace."""
+        caps = self._frontend.capabilities()
+        of = lane.partition("#")[0] if caps.per_channel else ""
+        budget = self._budgets.get(of) or self._budgets.setdefault(of, Budget(caps))
+        budget.tune(caps)
+        return budget
 
     def _in_doubt(self, message: Message) -> bool:
         """Whether a message was to be repeated, and that would have a second effect by now."""
@@ -206,6 +216,8 @@ class Relay:
 
     def _render(self, first: Entry, post: Post) -> list[dict[str, Any]]:
         """The messages that a post becomes on this platform."""
+        if not self._frontend.capabilities().forms and any(one.needs_form for one in post.actions):
+            post = replace(post, actions=tuple(one for one in post.actions if not one.needs_form))
         try:
             return [dict(wire) for wire in self._frontend.render(post)]
         except Exception:  # a rendering fault must not hold the lane for ever
@@ -223,8 +235,7 @@ class Relay:
             await self._refused(message, self._redact(str(refusal)))
         except Later as later:
             if later.everywhere:
-                self._budget.tune(self._frontend.capabilities())
-                self._budget.cool(later.seconds)
+                self._budget(message.lane).cool(later.seconds)
             await self._put(message, Sending.READY, not_before=self._clock() + later.seconds)
         except (Unknown, TimeoutError) as unknown:
             log.info("relay.unknown", frontend=self._frontend.name, key=message.key, why=str(unknown))
@@ -290,7 +301,10 @@ class Relay:
         """Look for a message on the platform; of several the first is kept."""
         async with self._db.read() as tx:
             to, _ = await self._where(tx, message)
-        found = await self._frontend.find(to, message.key)
+        told = await self._frontend.find(to, message.key, message.payload)
+        async with self._db.read() as tx:
+            others = await outbox.others(tx, message, told)
+        found = [one for one in told if one not in others]
         for extra in found[1:]:
             with contextlib.suppress(Refused):
                 await self._frontend.delete(to, extra)

@@ -160,9 +160,7 @@ class Speaker:
         actions = []
         for number, action in enumerate(post.actions):
             stored = replace(action, id=key_of(key, "action", number))
-            await outbox.add_action(
-                tx, stored.id, key, stored.label, stored.line, int(stored.role), task_id, self._clock()
-            )
+            await outbox.add_action(tx, stored, key, task_id, self._clock())
             actions.append(stored)
         return replace(post, actions=tuple(actions))
 

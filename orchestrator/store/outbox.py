@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from orchestrator.store.database import Row, Signal, Tx, insert_new
 from orchestrator.store.schema import action, outbox, thread, wire
-from orchestrator.transport import Lane
+from orchestrator.transport import Action, Lane
 
 
 class Op(StrEnum):
@@ -265,6 +265,18 @@ async def remote_id(tx: Tx, transport: str, key: str) -> str | None:
     return found
 
 
+async def others(tx: Tx, message: Message, remotes: Sequence[str]) -> set[str]:
+    """Which of the platform's ids are known to be those of other messages than *message*."""
+    rows = await tx.all(
+        sa.select(wire.c.remote_id).where(
+            wire.c.transport == message.transport,
+            wire.c.remote_id.in_(list(remotes)),
+            wire.c.id != message.id,
+        )
+    )
+    return {str(row["remote_id"]) for row in rows}
+
+
 async def task_of_message(tx: Tx, transport: str, remote: str) -> str | None:
     """The task that a message of ours with buttons is about, wherever it stands, or None."""
     found: str | None = await tx.scalar(
@@ -358,16 +370,15 @@ async def task_of(tx: Tx, transport: str, channel: str, root: str) -> str | None
     return found
 
 
-async def add_action(
-    tx: Tx, action_id: str, card: str, label: str, line: str, role: int, task_id: str | None, now: float
-) -> None:
+async def add_action(tx: Tx, stored: Action, card: str, task_id: str | None, now: float) -> None:
     """Store a button's command line."""
     row = {
-        "id": action_id,
+        "id": stored.id,
         "card": card,
-        "label": label,
-        "line": line,
-        "role": role,
+        "label": stored.label,
+        "line": stored.line,
+        "role": int(stored.role),
+        "form": list(stored.form),
         "task_id": task_id,
         "at": now,
     }

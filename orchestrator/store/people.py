@@ -56,10 +56,15 @@ async def remove(tx: Tx, person_id: str) -> None:
     await tx.execute(person.delete().where(person.c.id == person_id))
 
 
-async def _paired(tx: Tx, person_id: str) -> None:
+async def _known(tx: Tx, person_id: str) -> Row:
     row = await tx.first(sa.select(person.c.source).where(person.c.id == person_id))
     if row is None:
         raise NotFound(f"there is no person {person_id!r}; `person list` shows them")
+    return row
+
+
+async def _paired(tx: Tx, person_id: str) -> None:
+    row = await _known(tx, person_id)
     if row["source"] == CONFIGURED:
         raise Conflict(f"{person_id} stands in the configuration; change that, and `restart`")
 
@@ -101,6 +106,22 @@ async def pair(tx: Tx, code: str, person_id: str, role: Role, now: float) -> Row
         await tx.execute(person.insert().values(id=person_id, role=int(role), source=PAIRED))
     await _link(tx, row["transport"], row["account"], person_id, PAIRED)
     return row
+
+
+async def link_by_code(tx: Tx, code: str, person_id: str, now: float) -> Row:
+    """Confirm a pairing code for somebody who is known."""
+    await _known(tx, person_id)
+    return await pair(tx, code, person_id, Role.NONE, now)
+
+
+async def link(tx: Tx, transport: str, name_there: str, person_id: str) -> None:
+    """Give somebody who is known one more account; Conflict where it is another's."""
+    await _known(tx, person_id)
+    owner = await of_account(tx, transport, name_there)
+    if owner is not None and owner.id != person_id:
+        raise Conflict(f"{transport}:{name_there} is {owner.id}'s; `person remove {owner.id}` takes it away")
+    if owner is None:
+        await _link(tx, transport, name_there, person_id, PAIRED)
 
 
 async def record(tx: Tx, now: float, who: str, what: str, verdict: str, detail: str = "") -> None:

@@ -301,6 +301,7 @@ action = sa.Table(
     sa.Column("label", Text, nullable=False),
     sa.Column("line", Text, nullable=False),
     sa.Column("role", sa.Integer, nullable=False),
+    sa.Column("form", sa.JSON, nullable=False),
     sa.Column("task_id", Text),
     sa.Column("at", Time, nullable=False),
     sa.Column("settled_by", Text),

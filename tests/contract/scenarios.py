@@ -280,6 +280,49 @@ class FrontendScenarios:
             now = [one for one in await house.thread(task) if one.id == offer.id]
             assert [one.labels for one in now] == [()]
 
+    async def test_what_goes_with_a_decision_is_asked_for_in_a_form(self, house: House) -> None:
+        needs(house, Feature.FORMS)
+        await house.build(approval="required")
+        task = await house.add(_FILE)
+        offer = await house.offers(task, "Reject")
+        reason = "the test is missing\nconfirm:yes `and` <more>"
+        event = await house.platform.fill(offer, "Reject", {"why": reason})
+        assert (
+            "👎" in (await house.answer(event, offer.root, {one.id for one in await house.thread(task)})).text
+        )
+        assert house.query("SELECT feedback FROM task WHERE id = ?", task) == [(reason,)]
+
+    async def test_a_task_is_edited_in_a_form_that_shows_how_it_reads(self, house: House) -> None:
+        if house.platform.level(Feature.FORMS) is Level.NONE:
+            await house.build()
+            assert "Edit" not in (await house.ask("task add p something")).labels, "of no use without a form"
+            return
+        await house.build()
+        await house.set_up("pause")
+        queued = await house.ask("task add p the first wording")
+        event = await house.platform.fill(
+            queued, "Edit", {"text": "the last wording\nand more", "priority": "high"}
+        )
+        assert "the last wording" in (await house.answer(event, None, {queued.id})).text
+        [stored] = house.query("SELECT title, body, priority FROM task")
+        assert stored == ("the last wording", "and more", 0)
+
+    async def test_a_thread_is_called_what_its_task_is_and_put_away_at_its_end(self, house: House) -> None:
+        needs(house, Feature.TITLES)
+        await house.build(approval="required")
+        task = await house.add(_FILE)
+        await house.offers(task, "Approve")
+        root = (await house.root(task)).id
+
+        async def called(sign: str, open_: bool) -> bool:
+            title, is_open = await house.platform.title(root)
+            return title.startswith(f"{sign} {task}") and is_open == open_
+
+        await house.until(lambda: called("👀", True))
+        await decide(house, task, "Approve", f"task approve {task}")
+        await house.until(lambda: called("✅", False))
+        assert task in whole([await house.ask("task show", root)]), "it is found again"
+
     # -- what goes wrong
 
     async def test_a_daemon_killed_in_mid_stream_loses_no_line_and_says_none_twice(

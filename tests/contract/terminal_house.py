@@ -15,6 +15,7 @@ from bots.terminal.settings import TerminalSettings
 from orchestrator.store.database import Database
 from orchestrator.store.migrate import migrate
 from orchestrator.transport import (
+    Form,
     Inbound,
     Post,
     Target,
@@ -50,6 +51,12 @@ class House:
     @property
     def socket(self) -> Path:
         return self.frontend.socket
+
+    async def form(self, action: str) -> Form | None:
+        return None
+
+    async def look(self, event: Inbound) -> Post:
+        return Post()
 
     async def knows(self, transport: str, account: str) -> bool:
         raise AssertionError("nobody is invited to the terminal")

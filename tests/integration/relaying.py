@@ -17,7 +17,7 @@ from orchestrator.store import outbox, projects, schema, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.outbox import Message
 from orchestrator.tasks import Task
-from orchestrator.transport import Inbound, Lane, Later, Place, Post, Watermark
+from orchestrator.transport import Form, Inbound, Lane, Later, Place, Post, Watermark
 
 TASK = "t-1"
 
@@ -39,6 +39,12 @@ class Nobody:
 
     async def complete(self, event: Inbound) -> Sequence[str]:
         return ()
+
+    async def form(self, action: str) -> Form | None:
+        return None
+
+    async def look(self, event: Inbound) -> Post:
+        return Post()
 
 
 class Halting(ScriptedFrontend):

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("label", sa.Text(), nullable=False),
         sa.Column("line", sa.Text(), nullable=False),
         sa.Column("role", sa.Integer(), nullable=False),
+        sa.Column("form", sa.JSON(), nullable=False),
         sa.Column("task_id", sa.Text(), nullable=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("settled_by", sa.Text(), nullable=True),
