@@ -91,6 +91,10 @@ class ScriptedSettings(BaseModel):
     """Seconds after which a send whose answer was lost has happened or never will."""
     idempotent: bool = False
     """Whether a send repeated under its key has no second effect."""
+    keyless: bool = False
+    """Whether it keeps no keys, so that a message can be told by what it shows alone."""
+    per_channel: bool = False
+    """Whether its rate holds for each channel by itself."""
 
 
 class ScriptedFrontend:
@@ -121,6 +125,7 @@ class ScriptedFrontend:
             settle_after=self._settings.settle_after,
             rate=self._settings.rate,
             burst=max(10, int(self._settings.rate)),
+            per_channel=self._settings.per_channel,
             stream_interval=self._settings.stream_interval,
         )
 
@@ -187,8 +192,13 @@ class ScriptedFrontend:
             self.plan.popleft()
         if planned or self._lost.is_set() or self._drawn("find_fails"):
             raise Unknown("the history cannot be read just now")
-        held = self._sent.get(key, ())
+        held = self._alike(wire) if self._settings.keyless else self._sent.get(key, ())
         return [one["id"] for one in held if (one["channel"], one["root"]) == (to.channel, to.root)]
+
+    def _alike(self, wire: Wire) -> list[dict[str, Any]]:
+        """The messages that show what *wire* does, oldest first."""
+        held = [one for records in self._sent.values() for one in records if one["op"] in ("post", "open")]
+        return sorted((one for one in held if one["wire"] == wire), key=lambda one: int(one["id"][1:]))
 
     async def _send(self, op: str, channel: str, root: str | None, key: str, **more: Any) -> str:
         """Do what the platform is asked, with the fault that is due."""

@@ -68,16 +68,21 @@ PLANS = st.lists(st.sampled_from(["", "", "refuse", *FAULTS]).map(str.split), ma
 
 
 @settings(max_examples=12)
-@given(plan=PLANS, crashes=st.lists(st.integers(0, 4), max_size=2), idempotent=st.booleans())
+@given(
+    plan=PLANS,
+    crashes=st.lists(st.integers(0, 4), max_size=2),
+    platform=st.sampled_from([{"idempotent": True}, {}, {"keyless": True}]),
+    alike=st.booleans(),
+)
 def test_messages_arrive_once_and_in_order_under_any_faults_and_crashes(
-    empty_database: Path, plan: list[str], crashes: list[int], idempotent: bool
+    empty_database: Path, plan: list[str], crashes: list[int], platform: dict[str, Any], alike: bool
 ) -> None:
     async def live(folder: Path) -> None:
         shutil.copy(empty_database, folder / "store.db")
-        world = World(Database(folder / "store.db"), folder, idempotent=idempotent)
+        world = World(Database(folder / "store.db"), folder, **platform)
         await world.with_task()
-        await world.tell("thread 1", "thread 2", "thread 3")
-        await world.say("main 1", "main 2", "main 3")
+        await world.tell(*["the same"] * 3 if alike else ["thread 1", "thread 2", "thread 3"])
+        await world.say(*["also the same"] * 3 if alike else ["main 1", "main 2", "main 3"])
         await world.start(*plan)
         for more in crashes:
             seen = len(world.records()) + more
@@ -101,6 +106,27 @@ def test_messages_arrive_once_and_in_order_under_any_faults_and_crashes(
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(live(Path(folder)))
+
+
+async def test_where_no_keys_are_kept_a_message_is_not_taken_for_one_that_reads_the_same(make: Make) -> None:
+    world = make(keyless=True)
+    await world.with_task()
+    await world.start("", "", "lose_send", "", "lose_answer")
+    await world.tell("the same", "the same", "the same", "the same")
+    await world.delivered()
+    assert await world.thread() == ["the same"] * 4
+
+
+async def test_where_each_channel_has_a_rate_of_its_own_one_does_not_wait_for_another(make: Make) -> None:
+    world = make(rate=0.05, per_channel=True)  # a burst of ten, and then one in 20 seconds
+    await world.start()
+    async with world.db.transaction() as tx:
+        for number in range(12):
+            await world.say_in(tx, "busy", f"{number}", Lane.URGENT)
+        await world.say_in(tx, "quiet", "hello", Lane.NOTICE)
+    await until(lambda: "hello" in world.main())
+    assert world.main().count("hello") == 1
+    assert "11" not in world.main()
 
 
 @pytest.mark.parametrize("idempotent", [True, False])
