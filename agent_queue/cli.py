@@ -8,7 +8,7 @@ from pathlib import Path
 import agent_queue
 from orchestrator.errors import UserError
 
-_PROGRAMS = ("chat", "do", "demo", "doctor")
+_PROGRAMS = ("chat", "do", "demo", "doctor", "setup")
 FAULT = 2
 """Exit code for what the person got wrong: configuration, arguments."""
 
@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="agent-queue",
         description="A daemon that turns chat into finished, reviewed code.",
         epilog="Programs: agent-queue chat [--plain], agent-queue do LINE [--json], agent-queue doctor, "
-        "agent-queue demo [--matrix]. Each has its own --help.",
+        "agent-queue setup FRONTEND, agent-queue demo [--matrix]. Each has its own --help.",
     )
     parser.add_argument(
         "config", nargs="?", type=Path, help="the configuration (default ~/.agent-queue/config.yaml)"
@@ -33,7 +33,11 @@ def _program_parser(program: str) -> argparse.ArgumentParser:
         _demo_arguments(parser)
         return parser
     parser.add_argument("--config", type=Path, default=None, help="the daemon's configuration")
-    if program == "doctor":
+    if program == "setup":
+        parser.add_argument(
+            "frontend", choices=["discord", "matrix", "slack"], help="the platform to be set up"
+        )
+    if program in ("doctor", "setup"):
         return parser
     parser.add_argument(
         "--socket", type=Path, default=None, help="the daemon's socket, instead of a configuration"
@@ -93,6 +97,10 @@ def _program(program: str, words: Sequence[str]) -> int:
         from agent_queue import doctor
 
         return doctor.run(args.config)
+    if program == "setup":
+        from agent_queue import setup
+
+        return setup.run(args.frontend, args.config)
     from agent_queue import programs
 
     socket = args.socket or programs.socket_of(args.config)

@@ -8,6 +8,7 @@ from typing import cast
 
 from pydantic import BaseModel
 
+from bots.asking import Found, Person
 from bots.features import Feature, Sheet, Support
 from bots.matrix.settings import MatrixSettings
 from bots.scripted import ScriptedSettings
@@ -65,6 +66,12 @@ def create(
             scripted = importlib.import_module("bots.scripted")
             return cast(Frontend, scripted.create(section))
     raise ValueError(f"there is no frontend {name!r}")
+
+
+async def walk(name: str, person: Person) -> Found:
+    """Set frontend *name* up with the person at the keyboard."""
+    found: Found = await _imported(f"bots.{name}.setup", name).walk(person)
+    return found
 
 
 def check(name: str) -> None:

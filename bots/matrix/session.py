@@ -144,7 +144,7 @@ def _client(folder: Path, homeserver: str, user: str, store_name: str, pickle_ke
     return AsyncClient(homeserver, user, store_path=str(folder), config=config)
 
 
-def _bare(homeserver: str, user: str) -> AsyncClient:
+def bare(homeserver: str, user: str) -> AsyncClient:
     """A client without keys, for what comes before there is a session, and after it."""
     config = AsyncClientConfig(
         store=None,
@@ -198,12 +198,12 @@ def revoked(user: str) -> str:
 
 async def _new_session(settings: MatrixSettings, kept: SessionFile) -> Session:
     """Log in with the token or the password; a new device, and a new key store."""
-    client = _bare(settings.homeserver, settings.user)
+    client = bare(settings.homeserver, settings.user)
     try:
         if settings.access_token is not None:
             device, token = await _by_token(client, settings), settings.access_token.get_secret_value()
         else:
-            device, token = await _by_password(client, settings)
+            device, token = await by_password(client, settings)
     finally:
         await client.close()
     session = Session(
@@ -220,7 +220,8 @@ async def _new_session(settings: MatrixSettings, kept: SessionFile) -> Session:
     return session
 
 
-async def _by_password(client: AsyncClient, settings: MatrixSettings) -> tuple[str, str]:
+async def by_password(client: AsyncClient, settings: MatrixSettings) -> tuple[str, str]:
+    """Log in with the password; returns the new device and its token."""
     if settings.password is None:
         raise Unusable("there is neither a session nor a password nor a token to log in with")
     request = {
@@ -264,7 +265,7 @@ async def _retire(settings: MatrixSettings, session: Session, kept: SessionFile)
             f"the key store of device {session.device_id} is gone, and without it others cannot read what is encrypted "
             f"by it. Make a new device: configure another access_token, or a password"
         )
-    client = _bare(session.homeserver, session.user_id)
+    client = bare(session.homeserver, session.user_id)
     try:
         client.access_token = session.access_token
         await client.logout()

@@ -10,19 +10,22 @@ _USER = re.compile(r"@[^\s:]+:[^\s/]+")
 _ROOM = re.compile(r"[!#]\S+")
 
 
-def _homeserver(value: str) -> str:
+def homeserver_address(value: str) -> str:
+    """*value* as a homeserver's address; ValueError where it is none."""
     if not re.fullmatch(r"https?://[^\s/@]+(/[^\s?#]*)?", value):
         raise ValueError("must be the address of a homeserver, as in https://matrix.example.org")
     return value.rstrip("/")
 
 
-def _user(value: str) -> str:
+def user_id(value: str) -> str:
+    """*value* as a whole user id; ValueError where it is none."""
     if not _USER.fullmatch(value):
         raise ValueError("must be a whole user id, as in @agent-queue:example.org")
     return value
 
 
-def _room(value: str) -> str:
+def room_name(value: str) -> str:
+    """*value* as a room's id or alias; ValueError where it is none."""
     if not _ROOM.fullmatch(value):
         raise ValueError(
             "must be a room's id or alias, as in '#agents:example.org' (in quotes: # begins a comment)"
@@ -48,9 +51,11 @@ class MatrixSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    homeserver: Annotated[str, AfterValidator(_homeserver)] = Field(description="Address of the homeserver.")
-    user: Annotated[str, AfterValidator(_user)] = Field(description="The bot's own account.")
-    home: Annotated[str, AfterValidator(_room)] = Field(
+    homeserver: Annotated[str, AfterValidator(homeserver_address)] = Field(
+        description="Address of the homeserver."
+    )
+    user: Annotated[str, AfterValidator(user_id)] = Field(description="The bot's own account.")
+    home: Annotated[str, AfterValidator(room_name)] = Field(
         description="The room, by id or alias, for what belongs to no bound project."
     )
     password: SecretStr | None = Field(
