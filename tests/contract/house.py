@@ -1,6 +1,6 @@
 """One frontend's whole house in this process: the real daemon, store, agents and git, behind a platform for tests.
 
-async with opened(platform, tmp_path, empty_database) as house:
+async with opened(platform, folder=tmp_path, empty_database=empty_database) as house:
     await house.build()                            a project `p`, whose tasks say in Python what their agent does
     task = await house.add("print('hello')")
     await house.shows(task, "hello")               waits for what people see
@@ -18,7 +18,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +46,21 @@ def plain(text: str) -> str:
 
 
 class Life(Daemon):
-    """One life of the daemon, with the frontend that the platform makes for it."""
+    """One life of the daemon, with the frontends that the platforms make for it."""
 
-    def __init__(self, settings: Settings, platform: Platform) -> None:
-        super().__init__(settings, create=lambda _, section, **more: platform.build(section, **more))
+    def __init__(self, settings: Settings, platforms: Mapping[str, Platform]) -> None:
+        super().__init__(
+            settings, create=lambda name, section, **more: platforms[name].build(section, **more)
+        )
 
 
 class House:
     """A daemon that can be stopped, killed and started again, and people who speak with it."""
 
-    def __init__(self, platform: Platform, folder: Path) -> None:
-        self.platform = platform
+    def __init__(self, *platforms: Platform, folder: Path) -> None:
+        self.platforms = {one.name: one for one in platforms}
+        self.platform = platforms[0]
+        """The one that people are on at the moment."""
         self.folder = folder
         self._store = folder / "store.db"
         self._data = folder / "data"
@@ -73,21 +77,20 @@ class House:
         (self.folder / "jobs").mkdir(parents=True)
         (self.folder / "agent.py").write_text(AGENT)
         make_origin(self.folder / "git")
-        name = self.platform.name
-        accounts = [f"{name}:{self.platform.account('ann')}", "setup:ann"]
+        accounts = [f"{name}:{one.account('ann')}" for name, one in self.platforms.items()]
         config = {
             "data_dir": str(self._data),
             "database": str(self._store),
             "cycle_seconds": 1.0,
-            "people": {"ann": {"role": "admin", "accounts": accounts}},
+            "people": {"ann": {"role": "admin", "accounts": [*accounts, "setup:ann"]}},
             "runs": {"retry_backoff": 0.1, "stop_grace": 1},
-            "frontends": {name: self.platform.section()},
+            "frontends": {name: one.section() for name, one in self.platforms.items()},
         }
         (self.folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
 
     async def start(self) -> None:
         """Start the daemon, and return when it is connected."""
-        self._life = Life(load_settings(self.folder / "config.yaml"), self.platform)
+        self._life = Life(load_settings(self.folder / "config.yaml"), self.platforms)
         self._running = asyncio.create_task(self._life.run(), name="daemon")
         await self.until(lambda: self.life.connected)
 
@@ -225,7 +228,11 @@ class House:
         """Wait for the message that the task's thread hangs on; as it stands now."""
 
         async def there() -> Seen | None:
-            found = self.query("SELECT root FROM thread WHERE task_id = ? AND root IS NOT NULL", task)
+            found = self.query(
+                "SELECT root FROM thread WHERE task_id = ? AND transport = ? AND root IS NOT NULL",
+                task,
+                self.platform.name,
+            )
             shown = await self.platform.seen() if found else ()
             return next((one for one in shown if one.id == found[0][0]), None)
 
@@ -283,9 +290,9 @@ def whole(messages: Sequence[Seen]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(platform: Platform, folder: Path, empty_database: Path) -> AsyncIterator[House]:
+async def opened(*platforms: Platform, folder: Path, empty_database: Path) -> AsyncIterator[House]:
     """A house that is connected, and at the end neither it nor any agent."""
-    house = House(platform, folder)
+    house = House(*platforms, folder=folder)
     house.prepare(empty_database)
     try:
         await house.start()

@@ -66,7 +66,7 @@ class FrontendScenarios:
 
     @pytest.fixture
     async def house(self, platform: Platform, tmp_path: Path, empty_database: Path) -> AsyncIterator[House]:
-        async with opened(platform, tmp_path, empty_database) as house:
+        async with opened(platform, folder=tmp_path, empty_database=empty_database) as house:
             yield house
 
     # -- commands

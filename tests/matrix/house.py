@@ -32,7 +32,7 @@ class MatrixHouse(House):
     platform: Matrix
 
     def __init__(self, platform: Matrix, folder: Path, people: dict[str, Person], url: str) -> None:
-        super().__init__(platform, folder)
+        super().__init__(platform, folder=folder)
         self.people = people
         self.url = url
         self.matrix: dict[str, Any] = {}
