@@ -9,7 +9,7 @@ from orchestrator.store.outbox import Entry, Op
 from orchestrator.transport import Capabilities, Card, File, Lane, Post
 
 _SCARCE = 1.0
-"""Messages a second below which each one counts, and what is in no hurry goes along with another."""
+"""Messages a second at which, and below, each one counts, and what is in no hurry goes along with another."""
 _INLINE_LINES, _INLINE_CHARACTERS = 12, 1000
 """Progress up to this size is shown in the message that it goes along with; more is attached to it."""
 _BEHIND = 3
@@ -21,7 +21,7 @@ _CARRIES_MORE = ("actions", "files", "data", "reply_to")
 
 def scarce(caps: Capabilities) -> bool:
     """Whether messages are scarce: each one saved is time won for the others."""
-    return caps.rate < _SCARCE
+    return caps.rate <= _SCARCE
 
 
 def superseded(entries: Sequence[Entry]) -> int:
