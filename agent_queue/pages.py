@@ -1,10 +1,12 @@
-"""The generated pages of the documentation: `make docs` writes them, a test compares them."""
+"""The generated pages and pictures of the documentation: `make docs` writes them, a test compares them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from agent_queue.pictures import pictures
 from bots import registry
 from bots.features import MEANINGS, Feature, Level, Support
+from bots.slack.manifest import page as manifest_page
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.registry import commands_page
 from orchestrator.settings import Settings, describe
@@ -92,13 +94,15 @@ _LIMITS: Mapping[str, Callable[[Capabilities], float]] = {
 
 
 def pages() -> Mapping[Path, str]:
-    """Every generated page and its content."""
+    """Every generated page or picture and its content."""
     docs = ROOT / "docs"
     return {
         docs / "state_machine.md": state_machine(),
         docs / "commands.md": _GENERATED + commands_page(COMMANDS),
         docs / "configuration.md": configuration(),
         docs / "frontends.md": frontends(),
+        ROOT / "config" / "slack-manifest.yaml": manifest_page(),
+        **{docs / "pictures" / f"{name}.svg": picture for name, picture in pictures().items()},
     }
 
 

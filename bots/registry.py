@@ -9,17 +9,21 @@ from typing import cast
 from pydantic import BaseModel
 
 from bots.asking import Found, Person
+from bots.discord.settings import DiscordSettings
 from bots.features import Feature, Sheet, Support
 from bots.matrix.settings import MatrixSettings
 from bots.scripted import ScriptedSettings
+from bots.slack.settings import SlackSettings
 from bots.terminal.settings import TerminalSettings
 from orchestrator.errors import UserError
 from orchestrator.store.database import Database
 from orchestrator.transport import Frontend
 
 _SETTINGS: dict[str, type[BaseModel]] = {
+    "discord": DiscordSettings,
     "matrix": MatrixSettings,
     "scripted": ScriptedSettings,
+    "slack": SlackSettings,
     "terminal": TerminalSettings,
 }
 
@@ -56,9 +60,8 @@ def create(
 ) -> Frontend:
     """Frontend *name* with its settings; *redact* for what it stores by itself."""
     match name:
-        case "matrix":
-            matrix = _imported("bots.matrix.frontend", "matrix")
-            return cast(Frontend, matrix.create(section, data_dir))
+        case "discord" | "matrix" | "slack":
+            return cast(Frontend, _imported(f"bots.{name}.frontend", name).create(section, data_dir))
         case "terminal":
             terminal = importlib.import_module("bots.terminal.frontend")
             return cast(Frontend, terminal.create(section, database, data_dir, redact=redact))

@@ -1,0 +1,1 @@
+"""Slack for tests: a stand-in server, and people beside the bot."""
