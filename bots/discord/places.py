@@ -15,7 +15,7 @@ from bots.discord.settings import DiscordSettings
 from orchestrator.errors import UserError
 from orchestrator.transport import Finding
 
-_RIGHTS: Final = {
+RIGHTS: Final = {
     "view_channel": "View Channel",
     "send_messages": "Send Messages",
     "send_messages_in_threads": "Send Messages in Threads",
@@ -158,7 +158,7 @@ class Places:
         if not isinstance(known, (discord.TextChannel, discord.Thread)):
             return []
         allowed = known.permissions_for(known.guild.me)
-        return [words for name, words in _RIGHTS.items() if not getattr(allowed, name)]
+        return [words for name, words in RIGHTS.items() if not getattr(allowed, name)]
 
     def amiss(self, channel: str, number: int) -> str:
         """What is said of a place that takes nothing from us."""
