@@ -45,6 +45,18 @@ _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})(?P<rest>.*)")
 
 
 T = TypeVar("T")
+_CALLS = "@everyone @here <!channel> <!everyone> <@U024BE7LH> <@!123456789012345678> <@&123> <#123> @room "
+HOSTILE = (
+    _CALLS + "x" * 100_000,
+    f"{'`' * 3}\n{_CALLS}\n{'`' * 7}\n{'`' * 300}\n{_CALLS}\n{'`' * 300}",
+    f"a{'`' * 90}b {_CALLS}",
+    f"\u202e{_CALLS}\u2066\u200b<\u200b!channel>\u200d@\ufeffeveryone\x1b[31m\x00 \ud83d",
+    f"[{_CALLS}](<@U024BE7LH>) <https://example.org|<!channel>> ![{_CALLS}](http://x)\n> {_CALLS}\n# {_CALLS}\n"
+    f"|{_CALLS}|\n|-|\n",
+    "\\<!channel> &lt;!channel&gt; &amp;lt;!here> <!subteam^S1|@all> <!date^1^{date}|@here> \\@everyone",
+    "*_~|>-#" * 5_000 + _CALLS,
+)
+"""What agents and strangers may say to call somebody, or to break what is around their words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +306,9 @@ def texts(caps: Capabilities) -> list[Post]:
         line = "line of <@U1> text\n"
         plain = line * (size // len(line)) + "x" * (size % len(line))
         made += [Post(text=plain), Post(text=plain, verbatim=True), Post(text=f"a\n```\n{plain}\n```\nb")]
+    for text in HOSTILE:
+        card = Card(title=text[:300], fields=((text[:200], text[:2000]), ("x" * 300, text[-2000:])))
+        made += [Post(text=text), Post(text=text, verbatim=True), Post(text="see above", card=card)]
     return made
 
 
@@ -380,7 +395,7 @@ class FrontendContract:
             assert 1 <= sum(not wire.get("attachment") for wire in wires) <= caps.parts_max
             for wire in wires:
                 assert platform.length(wire) <= caps.text_max
-                assert post.verbatim or fences_are_whole(platform.read(wire).text), post.text
+                assert post.verbatim or post.card or fences_are_whole(platform.read(wire).text), post.text
                 assert not platform.pings(wire), post.text
             assert wires == platform.frontend.render(post), "rendering is pure"
 

@@ -14,7 +14,7 @@ from bots.features import Feature, Level
 from bots.rendering import typed
 from orchestrator.errors import UserError
 from orchestrator.transport import Action
-from tests.contract.frontends import Platform, fences_are_whole
+from tests.contract.frontends import HOSTILE, Platform, fences_are_whole
 from tests.contract.house import House, opened, plain, whole
 
 _FILE = "pathlib.Path('made.txt').write_text('x')\n"
@@ -192,6 +192,19 @@ class FrontendScenarios:
         await house.shows(task, "that was it")
         shown = [await house.root(task), *await house.thread(task)]
         assert "@everyone" in plain(shown[0].text), "it can be read all the same"
+        assert not any(house.platform.calls(one) for one in shown)
+
+    async def test_hostile_output_and_diffs_break_nothing_and_call_nobody(self, house: House) -> None:
+        await house.build(approval="required")
+        hostile = "".join(HOSTILE).replace("\ud83d", "").replace("\x00", "")
+        (house.folder / "hostile.txt").write_text(hostile)
+        read = f"text = pathlib.Path({str(house.folder / 'hostile.txt')!r}).read_text()\n"
+        task = await house.add(
+            f"{read}print(text)\npathlib.Path('made.txt').write_text(text)\nprint('the end')"
+        )
+        await house.offers(task, "Approve")
+        await house.shows(task, "the end")
+        shown = [await house.root(task), *await house.thread(task)]
         assert not any(house.platform.calls(one) for one in shown)
 
     async def test_words_in_a_thread_are_queued_for_the_agent_and_reach_it(self, house: House) -> None:
