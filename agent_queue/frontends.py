@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -38,6 +38,11 @@ class Connection:
         self._away_since = 0.0
         self._told = False
         """Whether people know that it is away."""
+
+    @property
+    def put_off(self) -> Mapping[str, str]:
+        """Channels that take nothing for now, with the reason."""
+        return self.relay.put_off
 
     async def run(self) -> None:
         """Connect, and connect again whenever the platform is lost, until cancelled."""

@@ -20,6 +20,10 @@ class Connected(Protocol):
     state: str
     """In words."""
 
+    @property
+    def put_off(self) -> Mapping[str, str]:
+        """Channels that take nothing for now, with the reason."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:

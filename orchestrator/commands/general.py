@@ -64,6 +64,7 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         extra = f", {waiting} unsent" if waiting else ""
         extra += f", {held} held until it can be read back" if held else ""
         amiss = [one.text for one in connection.frontend.findings() if not one.good]
+        amiss += [f"{channel} takes nothing: {why}" for channel, why in connection.put_off.items()]
         extra += f"; ⚠️ {flat('; '.join(amiss))}" if amiss else ""
         fields.append((name, state + extra))
     working = [
@@ -87,7 +88,14 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
     findings = [
         (name, finding)
         for name, one in ctx.services.frontends().items()
-        for finding in (Finding(good=one.state == "connected", text=one.state), *one.frontend.findings())
+        for finding in (
+            Finding(good=one.state == "connected", text=one.state),
+            *one.frontend.findings(),
+            *(
+                Finding(good=False, text=f"{channel} takes nothing: {why}")
+                for channel, why in one.put_off.items()
+            ),
+        )
     ]
     for name, one in ctx.services.frontends().items():
         bound = await projects.bound_channels(ctx.tx, name) if one.state == "connected" else {}

@@ -61,6 +61,8 @@ class Relay:
         """Per lane, set when it holds more than progress."""
         self._paced: dict[str, float] = {}
         """Per lane, when progress may be sent again."""
+        self.put_off: dict[str, str] = {}
+        """Channels that take nothing for now, with the reason."""
         self._told: dict[str, int] = {}
         """Per lane that was at work of late, how many messages of progress it has had."""
         self._idle = asyncio.Event()
@@ -236,6 +238,8 @@ class Relay:
         except Later as later:
             if later.everywhere:
                 self._budget(message.lane).cool(later.seconds)
+            else:
+                self.put_off[message.channel] = self._redact(str(later))
             await self._put(message, Sending.READY, not_before=self._clock() + later.seconds)
         except (Unknown, TimeoutError) as unknown:
             log.info("relay.unknown", frontend=self._frontend.name, key=message.key, why=str(unknown))
@@ -311,6 +315,7 @@ class Relay:
         return found[0] if found else None
 
     async def _sent(self, message: Message, remote: str | None) -> None:
+        self.put_off.pop(message.channel, None)
         async with self._db.transaction() as tx:
             await outbox.settle(tx, message.id, Sending.SENT, remote_id=remote, error="")
             if message.op is Op.OPEN and message.thread_id is not None and remote is not None:
@@ -323,6 +328,7 @@ class Relay:
     async def _refused(self, message: Message, reason: str) -> None:
         """Go on without the message, and tell the operator: here, in the log, and in the audit trail."""
         log.warning("relay.refused", frontend=self._frontend.name, key=message.key, reason=reason)
+        self.put_off.pop(message.channel, None)
         async with self._db.transaction() as tx:
             await outbox.settle(tx, message.id, Sending.REFUSED, error=reason)
             where = f"{self._frontend.name}:{message.channel}"

@@ -53,6 +53,10 @@ class Life(Daemon):
             settings, create=lambda name, section, **more: platforms[name].build(section, **more)
         )
 
+    def states(self) -> dict[str, str]:
+        """How each frontend stands."""
+        return {one.frontend.name: one.state for one in self._connections}
+
 
 class House:
     """A daemon that can be stopped, killed and started again, and people who speak with it."""
@@ -88,11 +92,12 @@ class House:
         }
         (self.folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
 
-    async def start(self) -> None:
-        """Start the daemon, and return when it is connected."""
+    async def start(self, *connected: str) -> None:
+        """Start the daemon, and return when these of its frontends are *connected*; all where none is named."""
         self._life = Life(load_settings(self.folder / "config.yaml"), self.platforms)
         self._running = asyncio.create_task(self._life.run(), name="daemon")
-        await self.until(lambda: self.life.connected)
+        wanted = connected or tuple(self.platforms)
+        await self.until(lambda: all(self.life.states().get(one) == "connected" for one in wanted))
 
     async def stop(self) -> None:
         """End the daemon as a signal does."""

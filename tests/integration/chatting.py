@@ -39,6 +39,7 @@ class Chat:
         )
         self.restarts: list[bool] = []
         self.state = "connected"
+        self.put_off: dict[str, str] = {}
         self.orchestrator = Orchestrator(
             settings,
             homes={"chat": "main"},
