@@ -55,7 +55,8 @@ def heading(task: Task) -> str:
 def thread_heading(task: Task) -> Heading:
     """What a task's thread is called, where threads have names."""
     title = f"{mark(task.status)} {task.id}: {flat(task.title)}"
-    return Heading(title=title, open=task.status is not TaskStatus.COMPLETED)
+    tone = _TONES.get(task.status, Tone.INFO)
+    return Heading(title=title, open=task.status is not TaskStatus.COMPLETED, tone=tone)
 
 
 def flat(text: str) -> str:

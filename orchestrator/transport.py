@@ -129,6 +129,8 @@ class Heading:
     title: str
     open: bool = True
     """Whether anything is to be expected in it yet."""
+    tone: Tone = Tone.INFO
+    """How it stands, as a colour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,9 @@ def _wire(part: Post, *, head: bool) -> dict[str, Any]:
     if head and part.card is not None:
         # no flag: it would hide the card; links in an embed show no preview anyhow
         wire = {"content": "", "embeds": [_embed(part.card, wire["content"])], "flags": 0}
+    elif head and part.heading is not None:
+        card = {"color": _COLOURS[part.heading.tone], "description": wire["content"] or _EMPTY}
+        wire = {"content": "", "embeds": [card], "flags": 0}
     if part.quiet:
         wire["flags"] |= SILENT
     if part.reply_to:
