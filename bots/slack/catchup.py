@@ -6,7 +6,8 @@ kept, listening begins now: nothing old is run.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import structlog
@@ -18,7 +19,7 @@ from bots.slack.session import Session, ask
 from bots.slack.settings import NAME
 from bots.slack.workspace import Workspace
 from orchestrator.delivery.relay import backoff
-from orchestrator.transport import Inbound, Intake, Later, Refused
+from orchestrator.transport import Inbound, Intake, Later, Refused, Unknown
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +28,11 @@ _PARENT_PAGES: Final = 2
 """Pages of a channel in whose messages new replies are looked for, however old they are."""
 _PAGES_MAX: Final = 10
 """Pages of a gap that are read; what lies further back is told to be missed."""
-_CHANNELS_MAX: Final = 200
-_TRIES: Final = 5
+_TRIES: Final = 8
+_LOOKS: Final = 3
+_NAMED: Final = 10
 _PATIENCE_MAX: Final = 60.0
-_HOLD: Final = 2.0
+_HOLD: Final = 1.5
 """Seconds that what is said now waits for what was said before; Slack wants to hear of it within three."""
 
 Message = Mapping[str, Any]
@@ -46,23 +48,47 @@ class CatchUp:
         self._marks = marks
         self._behind: dict[str, asyncio.Event] = {}
         """Channels that are not caught up yet."""
+        self._due: Counter[str] = Counter()
+        """How often each of them is to be read: after one gap there may be another before that is done."""
+        self._looking = 0
+        """How many are finding out where we are."""
         self._missed: list[str] = []
         self._hold_until = 0.0
         self._running = asyncio.Lock()
 
-    def begin(self) -> list[str]:
+    def begin(self, but: Collection[str] = ()) -> list[str]:
         """Say which channels are to be caught up; what is heard in them waits a little from now on."""
-        channels = list(self._workspace.channels)[:_CHANNELS_MAX]
-        self._hold_until = time.monotonic() + _HOLD
+        channels = [one for one in self._workspace.channels if one not in but]
+        if not but:
+            self._hold_until = time.monotonic() + _HOLD
         for channel in channels:
             self._behind.setdefault(channel, asyncio.Event())
+        self._due.update(channels)
         return channels
+
+    async def after_gap(self) -> None:
+        """Catch up, also where we have come to meanwhile; until that is known, no place is kept."""
+        self._looking += 1
+        try:
+            known = self.begin()
+            for attempt in range(1, _LOOKS + 1):
+                try:
+                    await self._workspace.look_around()
+                    break
+                except (Refused, Later, Unknown) as failed:
+                    log.info("slack.not_looked_around", error=str(failed))
+                    wanted = failed.seconds if isinstance(failed, Later) else 0.0
+                    await asyncio.sleep(max(backoff(attempt), min(wanted, _PATIENCE_MAX)))
+            known += self.begin(known)
+        finally:
+            self._looking -= 1
+        await self.run(known)
 
     async def caught_up(self, channel: str) -> bool:
         """Whether *channel* is caught up, now or in a moment."""
         behind = self._behind.get(channel)
         if behind is None:
-            return True
+            return not self._looking
         try:
             await asyncio.wait_for(behind.wait(), max(0.0, self._hold_until - time.monotonic()))
         except TimeoutError:
@@ -76,21 +102,20 @@ class CatchUp:
 
     async def _run(self, channels: list[str]) -> None:
         start = await self._marks.begin()
-        failed: dict[str, str] = {}
+        failed: dict[str, list[str]] = {}
         self._missed.clear()
         for channel in channels:
             try:
                 await self._insist(channel, start)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the other channels are read
-                failed[str(fault)] = channel
+                failed.setdefault(str(fault), []).append(channel)
                 log.warning("slack.not_caught_up", channel=channel, error=str(fault))
             finally:
-                behind = self._behind.pop(channel, None)
-                if behind is not None:
-                    behind.set()
-        for why, channel in failed.items():
-            name = self._workspace.called(channel)
-            words = f"what was said in {name} while I was away could not be read ({why}); say it again"
+                self._read(channel)
+        for why, unread in failed.items():
+            names = ", ".join(map(self._workspace.called, unread[:_NAMED]))
+            more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+            words = f"what was said in {names}{more} while I was away could not be read ({why}); say it again"
             await self._intake.tell(NAME, words)
         for channel in self._missed:
             name = self._workspace.called(channel)
@@ -98,16 +123,22 @@ class CatchUp:
                 NAME, f"more was said in {name} while I was away than I could read; say it again"
             )
 
+    def _read(self, channel: str) -> None:
+        """*channel* was read: it is caught up, unless there was another gap since."""
+        self._due[channel] -= 1
+        if self._due[channel] <= 0:
+            del self._due[channel]
+            self._behind.pop(channel, asyncio.Event()).set()
+
     async def _insist(self, channel: str, start: str) -> None:
         """Catch up with one channel, however often Slack does not answer, within bounds."""
         for attempt in range(1, _TRIES + 1):
             try:
                 await self._channel(channel, start)
                 return
-            except (Refused, Later):
-                raise
             except Exception as fault:
-                if attempt == _TRIES:
+                gone = isinstance(fault, Refused) or (isinstance(fault, Later) and not fault.everywhere)
+                if gone or attempt == _TRIES:
                     raise
                 log.info("slack.catching_up_again", channel=channel, error=f"{type(fault).__name__}: {fault}")
                 await asyncio.sleep(backoff(attempt))

@@ -16,6 +16,10 @@ _SPEECH: Final = ("", "file_share", "me_message", "thread_broadcast")
 """Subtypes of messages that are somebody's words."""
 
 
+_SLACKBOT: Final = "USLACKBOT"
+"""Slack's own program, which speaks like a person: reminders, say."""
+
+
 def event_id(channel: str, ts: str) -> str:
     """The id of a message as an event."""
     return f"{channel}:{ts}"
@@ -24,7 +28,7 @@ def event_id(channel: str, ts: str) -> str:
 def author(message: Mapping[str, Any], me: str) -> str:
     """The person who wrote *message*; nothing where it was a program, we, or nobody."""
     user = string(message.get("user"), 32)
-    if user == me or message.get("bot_id") or message.get("bot_profile"):
+    if user in (me, _SLACKBOT) or message.get("bot_id") or message.get("bot_profile"):
         return ""
     return user if string(message.get("subtype")) in _SPEECH else ""
 
@@ -43,8 +47,12 @@ def inbound(event: Mapping[str, Any], reader: Reader) -> Inbound | None:
     match string(event.get("subtype")):
         case "message_changed":
             now, before = mapping(event.get("message")), mapping(event.get("previous_message"))
+            if now.get("subtype") == "tombstone":  # what is left of a thread's root that was deleted
+                return _withdrawn(channel, event, reader)
             if now.get("text") == before.get("text"):
                 return None  # an unfurled link, or a thread's new reply
+            if not (_may_be_ours(channel, now, reader) or _may_be_ours(channel, before, reader)):
+                return None
             return edited(channel, now, reader)
         case "message_deleted":
             return _withdrawn(channel, event, reader)
@@ -83,11 +91,18 @@ def _withdrawn(channel: str, event: Mapping[str, Any], reader: Reader) -> Inboun
     before = mapping(event.get("previous_message"))
     ts = stamp(event.get("deleted_ts")) or stamp(before.get("ts"))
     user = author(before, reader.me)
-    if not ts or not user:
+    if not ts or not user or not _may_be_ours(channel, before, reader):
         return None
     subject = event_id(channel, ts)
     made = _inbound(channel, f"{subject}:deleted", user, reader)
     return replace(made, kind=InboundKind.WITHDRAWAL, addressed=False, subject=subject, root=root_of(before))
+
+
+def _may_be_ours(channel: str, said: Mapping[str, Any], reader: Reader) -> bool:
+    """Whether a message is one that is kept: other people's talk is theirs, also when it is changed."""
+    if root_of(said) is not None:
+        return True
+    return reader.addressed(string(said.get("text")), direct=is_direct(channel))[0]
 
 
 def is_direct(channel: str) -> bool:

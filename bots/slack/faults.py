@@ -29,9 +29,20 @@ GONE: Final[Mapping[str, str]] = {
     "restricted_action": "its settings do not let me post there",
     "restricted_action_read_only_channel": "it is read-only",
     "restricted_action_thread_only_channel": "it takes only replies",
+    "messages_tab_disabled": "the app's Messages tab is switched off",
+    "external_channel_migrating": "it is being moved",
+    "ekm_access_denied": "an administrator has suspended posting",
+    "access_denied": "an administrator does not let me",
+    "no_permission": "I lack the permission",
+    "team_access_not_granted": "I was not given that workspace",
+    "team_added_to_org": "the workspace is being moved",
+    "message_limit_exceeded": "the workspace has reached its limit of messages",
+    "accesslimited": "Slack is not to be reached from this network",
 }
 """Errors by which a channel takes nothing for now."""
-_UNSURE: Final = frozenset({"fatal_error", "internal_error", "service_unavailable", "request_timeout"})
+_UNSURE: Final = frozenset(
+    {"fatal_error", "internal_error", "service_unavailable", "request_timeout", "update_failed"}
+)
 """Slack's words for these: it may have done some of it."""
 RETRY: Final = 5.0
 AWAY: Final = 15.0

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,6 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
-    Refused,
     Target,
     Unknown,
     Wire,
@@ -161,14 +159,8 @@ class SlackFrontend:
 
     def _catch_up(self) -> None:
         """There was no socket for a while: we may have come into other channels, too."""
-        if self._catching is not None and self._workspace is not None:
-            self._errand(self._caught_up(self._catching, self._workspace))
-
-    async def _caught_up(self, catching: CatchUp, workspace: Workspace) -> None:
-        catching.begin()
-        with suppress(Refused, Later, Unknown):
-            await workspace.look_around()
-        await catching.run(catching.begin())
+        if self._catching is not None:
+            self._errand(self._catching.after_gap())
 
     async def closed(self) -> None:
         """Return when no socket can be had, or the app's session has ended."""

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from bots.slack.catchup import CatchUp
-from bots.slack.events import author, inbound
+from bots.slack.events import author, inbound, is_direct
 from bots.slack.faults import WAY_OUT
 from bots.slack.marks import Marks, now
 from bots.slack.reading import mapping, mentioned, stamp, string
@@ -80,6 +80,8 @@ class Hearing:
 
     async def _message(self, event: Json) -> None:
         channel, ts = string(event.get("channel"), 32), stamp(event.get("ts"))
+        if is_direct(channel):
+            self._workspace.entered(channel)  # of these, nothing else tells us that they have begun
         async with self._orders[channel]:
             if self._repeated(event, ts):
                 return

@@ -5,6 +5,7 @@ answer is an ordinary message under its key: a response_url knows no key, so tha
 found again, and it ends after half an hour.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 Json = Mapping[str, Any]
 _TEXT_BYTES: Final = 2_000
 _PRESSES_MAX: Final = 500
+_ROOM_PATIENCE: Final = 1.5
 
 
 class Pressing:
@@ -62,7 +64,7 @@ class Pressing:
     async def command(self, body: Json) -> Json:
         """Store a slash command. Nobody else sees that it was said, so its answer says what it answers."""
         channel, user = string(body.get("channel_id"), 32), string(body.get("user_id"), 32)
-        if not self._workspace.is_in(channel):
+        if not await self._workspace.admits(channel):
             return {"response_type": "ephemeral", "text": escaped(self._not_there(), _TEXT_BYTES)}
         text = string(body.get("text"))
         self._workspace.met(user, string(body.get("user_name")))
@@ -124,12 +126,18 @@ class Pressing:
         await self._hearing.said(self._event(event_id, await self._room(user), user, text=line))
 
     async def _room(self, user: str) -> str:
-        """Somebody's direct messages with us; Slack takes their own id as well."""
+        """Somebody's direct messages with us; Slack takes their own id as well, but shows us nothing there.
+
+        Raises where Slack does not answer in time: then it shows them an error, and nothing is done.
+        """
         if user not in self._rooms:
             try:
-                answer = await ask(self._web.conversations_open(users=[user]))
-            except (Refused, Later, Unknown) as failed:
-                log.warning("slack.no_direct_messages", user=user, error=str(failed))
+                async with asyncio.timeout(_ROOM_PATIENCE):
+                    answer = await ask(self._web.conversations_open(users=[user]))
+            except Later as refusal:
+                if not str(refusal).startswith("missing_scope"):
+                    raise
+                log.warning("slack.no_direct_messages", user=user, error=str(refusal))
                 return user
             self._rooms[user] = string(mapping(answer.get("channel")).get("id"), 32) or user
             self._workspace.entered(self._rooms[user])
@@ -171,7 +179,7 @@ class Pressing:
         message, user = mapping(body.get("message")), mapping(body.get("user"))
         channel = string(mapping(body.get("channel")).get("id"), 32)
         trigger = string(body.get("trigger_id"), 200)
-        if not self._workspace.is_in(channel):
+        if not await self._workspace.admits(channel):
             self._errand(self._show(trigger, notice_view("Queue as a task", self._not_there())))
             return
         raw = string(message.get("text"))
@@ -186,14 +194,18 @@ class Pressing:
         elif len(text) <= INPUT_MAX:
             self._errand(self._show(trigger, queue_view(text, origin)))
         else:
-            event = self._event(
-                f"shortcut:{trigger}",
-                channel,
-                string(user.get("id"), 32),
-                text=task_line(text),
-                root=origin.root,
-            )
-            await self._hearing.said(event)
+            await self._queue_at_once(trigger, string(user.get("id"), 32), text, origin)
+
+    async def _queue_at_once(self, trigger: str, user: str, text: str, origin: Origin) -> None:
+        """Make a task of what no form can hold."""
+        try:
+            line = task_line(text)
+        except ValidationError as wrong:
+            words = f"No task can be made of that message: {wrong.errors()[0]['msg']}."
+            self._errand(self._show(trigger, notice_view("Queue as a task", words)))
+            return
+        event = self._event(f"shortcut:{trigger}", origin.channel, user, text=line, root=origin.root)
+        await self._hearing.said(event)
 
     # -- the App Home
 

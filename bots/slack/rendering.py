@@ -27,6 +27,7 @@ _FIELD_MAX: Final = 1_000
 _NAME_MAX: Final = 100
 _LOOKED_AT: Final = 4_000
 _LEAST: Final = 400
+_HOME_MAX: Final = 6_000
 _STYLES: Final = {Tone.GOOD: "primary", Tone.BAD: "danger"}
 _ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -171,7 +172,7 @@ def context(words: str) -> Element:
 
 def home_blocks(post: Post, offers: Mapping[str, Sequence[tuple[str, str]]]) -> list[Element]:
     """The words of a look at something, for a view, and buttons for what may be done with each thing in it."""
-    made = _rich(from_markdown(clean(post.text))) or _rich(literal("…"))
+    made = _body(Post(text=shortened(clean(post.text), _HOME_MAX)))
     for number, (name, lines) in enumerate(offers.items()):
         made.append(context(name))
         elements = [button(label, f"say:{number}:{at}", value=line) for at, (label, line) in enumerate(lines)]

@@ -4,6 +4,7 @@ Slack has no key that makes a repeated send harmless. A file's message takes no 
 which Slack gives before anything is shown, and to one who comes after us by its name and length.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -26,6 +27,15 @@ _PAGES_MAX: Final = 25
 _AGAIN: Final = 2.0
 _KEPT: Final = 200
 """Uploads that wait for their messages, or were sent of late."""
+_NO_STATUS: Final = frozenset(
+    {"missing_scope", "unknown_method", "not_allowed_token_type", "feature_not_enabled", "no_permission"}
+)
+"""Errors by which no thread will ever show one; others are of the one thread, or pass."""
+_SKEW: Final = 3_600.0
+"""Seconds by which our clock and Slack's may differ."""
+_NO_UPLOAD: Final = range(400, 500)
+"""How an upload is answered that will not be taken another time either, but for the next two."""
+_NOT_NOW: Final = frozenset({408, 429})
 _GONE_MESSAGE: Final = frozenset({"message_not_found", "file_not_found", "file_deleted"})
 
 
@@ -49,13 +59,19 @@ class Sender:
         self._ended = ended
         self._uploads: dict[str, str] = {}
         """The ids of files that were uploaded under a key."""
-        self._told: set[str] = set()
+        self._begun: dict[str, float] = {}
+        """When a message was first sent under a key, if that was by us and of late: none is older."""
+        self._told: dict[str, str] = {}
+        """What has been told of a channel since it last worked."""
         self._shows_status = True
 
     # -- messages
 
     async def post(self, to: Target, wire: Wire, key: str) -> str:
         """Send a message or a file; returns the message's time, or the file's id."""
+        self._begun.setdefault(key, time.time())
+        if len(self._begun) > _KEPT:
+            self._begun.pop(next(iter(self._begun)))
         if wire.get("attachment"):
             return await self._file(to, File(**wire["file"]), key)
         payload = {"key": key} | ({"reply_to": wire["reply_to"]} if wire.get("reply_to") else {})
@@ -113,7 +129,12 @@ class Sender:
         found: list[tuple[str, str]] = []
         cursor = ""
         for _ in range(_PAGES_MAX):
-            messages, cursor = await self._page(to, cursor)
+            try:
+                messages, cursor = await self._page(to, cursor, self._begun.get(key))
+            except Refused as refusal:
+                if str(refusal).startswith("thread_not_found"):
+                    return []  # nothing hangs there, so it is not there
+                raise Unknown(str(refusal)) from refusal
             for one in messages:
                 if string(one.get("user")) != self._workspace.identity.user:
                     continue
@@ -125,9 +146,12 @@ class Sender:
                 return [name for _, name in sorted(found)]
         raise Unknown(f"{to.channel} is too long to be read to its beginning")
 
-    async def _page(self, to: Target, cursor: str) -> tuple[list[Mapping[str, Any]], str]:
+    async def _page(
+        self, to: Target, cursor: str, begun: float | None
+    ) -> tuple[list[Mapping[str, Any]], str]:
         asked: dict[str, Any] = {"channel": to.channel, "limit": _PAGE, "include_all_metadata": True}
         asked |= {"cursor": cursor} if cursor else {}
+        asked |= {"oldest": f"{begun - _SKEW:.6f}"} if begun else {}
         if to.root:
             request = self._web.conversations_replies(ts=to.root, **asked)
         else:
@@ -164,9 +188,11 @@ class Sender:
                 to.channel, self._web.files_getUploadURLExternal(filename=file.name, length=len(raw))
             )
             async with self._http.post(str(answer["upload_url"]), data=raw) as taken:
+                if taken.status in _NO_UPLOAD and taken.status not in _NOT_NOW:
+                    raise Refused(f"the upload was answered by HTTP {taken.status}")
                 if taken.status != 200:
                     raise Unknown(f"the upload was answered by HTTP {taken.status}")
-        except (Unknown, *CLIENT) as fault:
+        except (Unknown, RuntimeError, *CLIENT) as fault:  # RuntimeError: closed meanwhile
             raise Later(_AGAIN, f"the upload failed: {fault}", everywhere=False) from fault
         return str(answer["file_id"])
 
@@ -185,7 +211,9 @@ class Sender:
     async def _send(self, channel: str, request: Any, *, edit: bool = False) -> Any:
         """The answer to a request about a channel; where there is none, who should know is told."""
         try:
-            return await request
+            answer = await request
+            self._told.pop(channel, None)
+            return answer
         except CLIENT as fault:
             await self._note(channel, fault)
             raise self._failure(fault, edit) from fault
@@ -215,19 +243,20 @@ class Sender:
             self._ended(error)
         elif error in GONE:
             await self._tell(
+                channel,
                 f"{self._workspace.called(channel)} takes no messages: {GONE[error]} ({error}). What is to be said "
                 f"there waits: invite me (`/invite @{self._workspace.identity.name}`), or bind its project to another "
-                "channel with `project bind`"
+                "channel with `project bind`",
             )
         elif error == "missing_scope":
-            await self._tell(missing_words([one.strip() for one in needed(fault).split(",")]))
+            await self._tell(channel, missing_words([one.strip() for one in needed(fault).split(",")]))
 
-    async def _tell(self, words: str) -> None:
-        if words in self._told:
+    async def _tell(self, channel: str, words: str) -> None:
+        if self._told.get(channel) == words:
             return
         try:
             await self._intake.tell(NAME, words)
-            self._told.add(words)
+            self._told[channel] = words
         except Exception:  # it is told with the next one: what became of the send matters more
             log.exception("slack.not_told", words=words)
 
@@ -242,8 +271,7 @@ class Sender:
                 channel_id=to.channel, thread_ts=to.root or "", status="is at work…"
             )
         except SlackApiError as refusal:
-            if retry_after(refusal) is None:
-                self._shows_status = False
+            self._shows_status = code(refusal) not in _NO_STATUS
             log.debug("slack.no_status", error=code(refusal))
         except CLIENT as fault:
             log.debug("slack.no_status", error=str(fault))

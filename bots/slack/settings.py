@@ -20,6 +20,12 @@ def _app_token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _signing_secret(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():  # with none, anybody could sign
+        raise ValueError("must be the app's Signing Secret, from Basic Information")
+    return value
+
+
 def _channel(value: str) -> str:
     if not re.fullmatch(r"[CG][A-Z0-9]{2,30}", value):
         raise ValueError("must be a channel's id, as in C024BE91L (at the foot of the channel's details)")
@@ -59,7 +65,7 @@ class SlackSettings(BaseModel):
     app_token: Annotated[SecretStr, AfterValidator(_app_token)] | None = Field(
         None, description="For Socket Mode: an App-Level Token, `xapp-…`, with the scope connections:write."
     )
-    signing_secret: SecretStr | None = Field(
+    signing_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
         None, description="For HTTP instead: the Signing Secret from Basic Information."
     )
     listen: Annotated[str, AfterValidator(_listen)] | None = Field(

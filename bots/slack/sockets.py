@@ -6,6 +6,8 @@ last still serves, so that a refresh loses nothing; and who waits learns when th
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -35,9 +37,15 @@ _NO_SUCH_TOKEN: Final = frozenset(
         "account_inactive",
         "not_allowed_token_type",
         "missing_scope",
+        "socket_mode_not_enabled",
+        "team_disabled",
+        "user_removed_from_team",
     }
 )
 _LAST: Final = 2.0
+_STOOD: Final = 30.0
+"""Seconds after which a socket was a good one; Slack also closes some as soon as they are open."""
+_CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=2.0)
 
 Handle = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Awaitable[Mapping[str, Any] | None]]
 """What an envelope's type, payload and whole come to: what is said with its acknowledgement, or None for none."""
@@ -56,21 +64,31 @@ class Sockets:
         self._wanted = asyncio.Event()
         self._leaving: set[aiohttp.ClientWebSocketResponse] = set()
         """Those that Slack is about to close."""
+        self._opened = math.inf
+        """When the last one was opened."""
+        self._alone = False
+        """Whether there was none since `gap` was called."""
 
     async def connect(self) -> None:
         """Open one more socket, and begin to read from it."""
         url = await self._ticket()
+        socket: aiohttp.ClientWebSocketResponse | None = None
         try:
             async with asyncio.timeout(_HELLO):
-                socket = await self._session.http.ws_connect(url, heartbeat=PING_EVERY, max_msg_size=0)
+                socket = await self._session.http.ws_connect(
+                    url, heartbeat=PING_EVERY, max_msg_size=0, timeout=_CLOSING
+                )
                 hello = await socket.receive()
         except CLIENT as fault:
+            if socket is not None:
+                await socket.close()
             # without the exception's own words: they may hold the address, which is a ticket
             raise Later(1.0, f"the socket could not be opened: {type(fault).__name__}") from None
-        if hello.type is not aiohttp.WSMsgType.TEXT:
+        if (amiss := _amiss(hello)) is not None:
             await socket.close()
-            raise Later(1.0, "Slack has closed the socket at once")
+            raise Later(1.0, f"Slack has closed the socket at once: {amiss}")
         self._open.add(socket)
+        self._opened = time.monotonic()
         task = asyncio.create_task(self._read(socket), name="slack socket")
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
@@ -80,28 +98,32 @@ class Sockets:
 
         Raises what trying on cannot mend: Unusable, or the last of many faults.
         """
-        failures = 0
+        failures, wanted = 0, 0.0
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             if self._open - self._leaving:
                 continue
-            lost = not self._open
+            if time.monotonic() - self._opened >= _STOOD:
+                failures, wanted = 0, 0.0
+            if failures:  # the last one did not open, or not for long
+                await asyncio.sleep(max(backoff(failures), wanted))
+            failures += 1
             try:
                 await self.connect()
             except Exception as fault:
-                if isinstance(fault, Unusable) or failures >= _TRIES:
+                if isinstance(fault, Unusable) or failures > _TRIES:
                     raise
-                failures += 1
+                self._opened = math.inf
+                wanted = min(fault.seconds, 30.0) if isinstance(fault, Later) else 0.0
                 log.warning(
                     "slack.socket_failed", error=f"{type(fault).__name__}: {fault}", failures=failures
                 )
-                wanted = fault.seconds if isinstance(fault, Later) else 0.0
                 self._wanted.set()
-                await asyncio.sleep(max(backoff(failures), min(wanted, 30.0)))
                 continue
-            failures = 0
-            if lost:
+            wanted = 0.0
+            if self._alone:
+                self._alone = False
                 log.info("slack.socket_again")
                 gap()
 
@@ -142,12 +164,13 @@ class Sockets:
         finally:
             self._open.discard(socket)
             self._leaving.discard(socket)
+            self._alone = self._alone or not self._open
             self._wanted.set()
 
     def _take(self, socket: aiohttp.ClientWebSocketResponse, data: str) -> None:
         try:
             envelope = mapping(json.loads(data))
-        except ValueError:
+        except (ValueError, RecursionError):
             log.warning("slack.unreadable_envelope")
             return
         kind = string(envelope.get("type"))
@@ -176,6 +199,17 @@ class Sockets:
             *CLIENT, RuntimeError
         ):  # it has closed meanwhile: Slack sends it again, and we know it then
             await socket.send_json(answer)
+
+
+def _amiss(hello: aiohttp.WSMessage) -> str | None:
+    """Why what was to be a greeting is none; None where it is one."""
+    if hello.type is not aiohttp.WSMsgType.TEXT:
+        return hello.type.name
+    try:
+        said = mapping(json.loads(hello.data))
+    except ValueError:
+        return "no greeting"
+    return None if said.get("type") != "disconnect" else string(said.get("reason"), 100)
 
 
 def _token_words(error: str) -> str:

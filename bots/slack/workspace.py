@@ -27,6 +27,8 @@ _PAGES: Final = 20
 _NAMED_MAX: Final = 10_000
 _NAME_PATIENCE: Final = 1.0
 """Seconds that a message waits for its author's name."""
+_SLOW: Final = 30.0
+"""Seconds for which nobody waits for names, once they did not come in time."""
 _ASKED_AGAIN: Final = 300.0
 _NAME_MAX: Final = 80
 
@@ -55,6 +57,7 @@ class Workspace:
         self._people: dict[str, str] = {}
         self._nameless: dict[str, float] = {}
         """When somebody was asked for in vain."""
+        self._slow_until = 0.0
 
     # -- channels
 
@@ -70,7 +73,7 @@ class Workspace:
     async def _look_around(self) -> None:
         kinds = [kind for kind, scope in _KINDS.items() if self.identity.may(scope)]
         self.listed = len(kinds) == len(_KINDS)
-        cursor, found = "", dict[str, Channel]()
+        cursor, found, before = "", dict[str, Channel](), set(self.channels)
         for _ in range(_PAGES if kinds else 0):
             answer = await ask(
                 self._session.web.users_conversations(
@@ -84,11 +87,24 @@ class Workspace:
             if not cursor:
                 break
         self.listed = self.listed and not cursor
-        self.channels = found
+        entered = {one: known for one, known in self.channels.items() if one not in before}
+        left = before - set(self.channels)  # both while Slack was asked, which it need not have known
+        self.channels = {one: known for one, known in (entered | found).items() if one not in left}
 
     def is_in(self, channel: str) -> bool:
         """Whether we are in *channel*, as far as is known."""
         return channel in self.channels or is_direct(channel) or not self.listed
+
+    async def admits(self, channel: str) -> bool:
+        """Whether we are in *channel*: a direct message that is not known yet may be of two others."""
+        if channel not in self.channels and is_direct(channel):
+            try:
+                async with asyncio.timeout(_NAME_PATIENCE):
+                    await ask(self._session.web.conversations_info(channel=channel))
+            except (Refused, Later, Unknown, TimeoutError) as failed:
+                return not str(failed).startswith("channel_not_found")
+            self.entered(channel)
+        return self.is_in(channel)
 
     def entered(self, channel: str, name: str = "") -> None:
         """We are in *channel* from now on."""
@@ -169,10 +185,13 @@ class Workspace:
     async def learn_names(self, users: Iterable[str]) -> None:
         """Learn what *users* are called, unless that takes too long."""
         asked = [one for one in sorted(users) if one not in self._people and self._due(one)][:20]
-        if asked and self.identity.may("users:read"):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_NAME_PATIENCE):
-                    await asyncio.gather(*map(self._learn, asked))
+        if not asked or not self.identity.may("users:read") or time.monotonic() < self._slow_until:
+            return
+        try:
+            async with asyncio.timeout(_NAME_PATIENCE):
+                await asyncio.gather(*map(self._learn, asked))
+        except TimeoutError:  # one after the other, they would keep a channel longer than Slack waits
+            self._slow_until = time.monotonic() + _SLOW
 
     def _due(self, user: str) -> bool:
         return bool(user) and time.monotonic() - self._nameless.get(user, -_ASKED_AGAIN) >= _ASKED_AGAIN

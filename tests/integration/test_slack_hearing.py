@@ -1,11 +1,14 @@
 """What happens in a workspace reaches the inbox once, in order, and is acknowledged when it is there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from bots.slack.frontend import SlackFrontend
 from bots.slack.manifest import SHORTCUT
@@ -25,7 +28,8 @@ from orchestrator.transport import (
     Watermark,
 )
 from tests.contract.frontends import Listener, started
-from tests.servers.slack import Interaction, SlackServer, Slow
+from tests.servers.slack import Error, Interaction, SlackServer, Slow
+from tests.servers.slack.delivery import Delivery
 from tests.slack.platform import Slack, in_slack
 
 
@@ -116,6 +120,18 @@ async def test_a_slash_command_where_we_are_not_is_refused_in_words_and_not_stor
     done = await slack.ann.slash(elsewhere, "/aq", "status")
     assert "invite me" in done.responses[0]["text"]
     assert inbox.events == {}
+
+
+async def test_a_slash_command_in_the_direct_messages_of_others_is_refused(
+    slack: Slack, inbox: Inbox
+) -> None:
+    made = slack.server.workspace.add_channel("", [slack.ann.id, slack.people["stranger"].id], private=True)
+    theirs = slack.server.workspace.channels["D0THEIRS"] = replace(made, id="D0THEIRS")
+    done = await slack.ann.slash(theirs.id, "/aq", "status")
+    assert "invite me" in done.responses[0]["text"]
+    assert inbox.events == {}
+    await slack.ann.slash(slack.server.im(slack.app, slack.ann), "/aq", "status")
+    assert (await inbox.one()).text == "status"
 
 
 async def test_what_could_not_be_stored_is_not_acknowledged_and_comes_again(
@@ -210,6 +226,7 @@ async def test_at_the_first_start_nothing_old_is_run_and_at_the_next_all_that_wa
 
 async def test_a_history_that_may_not_be_read_is_told_and_stops_nothing(slack: Slack) -> None:
     inbox = Inbox()
+    other = slack.server.channel("other", members=[slack.app, slack.ann])
     async with started(slack.frontend, inbox):
         await slack.speak("first")
         await inbox.heard("first")
@@ -218,6 +235,9 @@ async def test_a_history_that_may_not_be_read_is_told_and_stops_nothing(slack: S
     await slack.speak("lost")
     async with started(slack.restarted(), inbox) as frontend:
         await inbox.told("could not be read")
+        [told] = [one for one in inbox.complaints if "could not be read" in one]
+        assert slack.channel in told
+        assert other in told
         assert any("channels:history (to hear" in one.text for one in frontend.findings() if not one.good)
         await slack.ann.slash(slack.channel, "/aq", "status")
         assert (await inbox.one(2)).text == "status"
@@ -242,6 +262,102 @@ async def test_a_file_without_words_is_unreadable_and_one_with_words_is_these(
     await slack.ann.say(room, "look", files=[("a.png", b"x")])
     event = await inbox.one(2)
     assert (event.kind, event.text) == (InboundKind.MESSAGE, "look")
+
+
+async def test_after_a_gap_in_which_a_direct_message_began_what_comes_first_hides_nothing(
+    slack: Slack, inbox: Inbox
+) -> None:
+    await slack.speak("first")
+    await inbox.one()
+    sam = slack.people["stranger"]
+    slack.server.fail("users.conversations", Slow(2))
+    async with slack.server.missing():
+        await slack.server.connected(0)
+        room = slack.server.im(slack.app, sam)
+        await sam.say(room, "missed")
+    await slack.server.until(lambda: len(slack.server.calls("users.conversations")) > 1)
+    await sam.say(room, "live")
+    await inbox.one(3)
+    assert {one.text for one in inbox.events.values()} == {"first", "missed", "live"}
+
+
+async def test_where_we_cannot_look_around_after_a_gap_what_is_known_is_caught_up(
+    slack: Slack, inbox: Inbox
+) -> None:
+    await slack.speak("first")
+    await inbox.one()
+    slack.server.fail("users.conversations", Error("fatal_error"), None)
+    async with slack.server.missing():
+        await slack.speak("missed")
+    assert (await inbox.one(2)).text == "missed"
+
+
+async def test_a_gap_is_read_however_often_there_is_no_connection_at_first(
+    slack: Slack, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await slack.speak("first")
+    await inbox.one()
+    session = slack.frontend._session
+    assert session is not None
+    ask, refused = session.web.conversations_history, [1, 2]
+    key: Any = aiohttp.client_reqrep.ConnectionKey("x", 1, False, True, None, None, None)
+
+    async def history(**more: Any) -> Any:
+        if refused:
+            refused.pop()
+            raise aiohttp.ClientConnectorError(key, OSError("refused"))
+        return await ask(**more)
+
+    monkeypatch.setattr(session.web, "conversations_history", history)
+    async with slack.server.missing():
+        await slack.speak("missed")
+    assert (await inbox.one(2)).text == "missed"
+    assert inbox.complaints == []
+
+
+async def test_a_channel_that_we_come_into_while_we_look_around_stays_known(
+    slack: Slack, inbox: Inbox
+) -> None:
+    workspace = slack.frontend._workspace
+    assert workspace is not None
+    slack.server.fail("users.conversations", Slow(1))
+    other, gone = (slack.server.channel(name, members=[slack.ann]) for name in ("other", "gone"))
+    slack.server.invite(slack.app, gone)
+    await slack.server.settled()
+    looking = asyncio.create_task(workspace.look_around())
+    await slack.server.until(lambda: len(slack.server.calls("users.conversations")) > 1)
+    slack.server.invite(slack.app, other)
+    slack.server.kick(slack.app, gone)
+    await slack.server.settled()
+    await looking
+    assert other in workspace.channels
+    assert gone not in workspace.channels
+
+
+async def test_sockets_that_are_closed_as_soon_as_they_are_open_are_not_asked_for_in_haste(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    how: list[dict[str, Any]] = []
+    link = Delivery.link
+
+    async def brief(delivery: Delivery, request: web.Request) -> web.StreamResponse:
+        if not how:
+            return await link(delivery, request)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json(how[0])
+        await socket.close()
+        return socket
+
+    monkeypatch.setattr(Delivery, "link", brief)
+    for greeting in ({"type": "hello"}, {"type": "disconnect", "reason": "too_many_websockets"}):
+        how.clear()
+        async with in_slack(paced=False) as slack, started(slack.frontend, Inbox()):
+            how.append(greeting)
+            slack.server.drop_sockets()
+            await asyncio.sleep(3)
+            assert len(slack.server.calls("apps.connections.open")) <= 5
+            assert len(slack.server.calls("conversations.history")) <= 4
 
 
 # -- buttons and forms
@@ -304,6 +420,17 @@ async def test_a_message_too_long_for_a_form_is_queued_at_once(slack: Slack, inb
     assert _task((await inbox.one()).text, {"project": "api"}) == ("api", text.strip())
 
 
+async def test_a_long_message_of_which_no_task_can_be_made_is_said_to_be_one(
+    slack: Slack, inbox: Inbox
+) -> None:
+    ts = await slack.ann.say(slack.channel, "a\x01b " + "words " * 1000)
+    done = await slack.ann.shortcut(slack.channel, ts, SHORTCUT)
+    assert done.acked
+    view = await slack.server.until(lambda: done.view)
+    assert "No task can be made" in str(view.content)
+    assert inbox.events == {}
+
+
 async def test_a_project_that_is_no_word_is_an_error_in_the_form(slack: Slack, inbox: Inbox) -> None:
     _, view = await opened(slack, "fix it")
     done = await slack.ann.submit(view, {"project": {"value": "a\x01b"}})
@@ -339,6 +466,24 @@ async def test_the_app_home_shows_what_waits_and_what_is_pressed_there_is_said(
     await slack.server.until(lambda: "nothing waits" in str(slack.ann.home_view))
 
 
+async def test_what_is_pressed_in_the_app_home_and_has_no_place_to_be_answered_fails_and_does_nothing(
+    slack: Slack, inbox: Inbox
+) -> None:
+    items = [{"id": "swift-falcon", "title": "x", "status": "FAILED"}]
+    inbox.found = Post(text="- **x** y `z`\n" * 8000, data={"items": items})
+    await slack.ann.home()
+    await slack.server.until(lambda: slack.ann.home_view)
+    view = next(iter(slack.server.workspace.homes.values()))
+    assert len(str(view.content)) < 20_000
+    slack.server.fail("conversations.open", Slow(5))
+    done = await slack.ann.press_view(view, "say:0:0")
+    assert done.failed
+    assert inbox.events == {}
+    done = await slack.ann.press_view(view, "say:0:0")
+    assert done.acked
+    assert (await inbox.one()).text == "task restart swift-falcon"
+
+
 # -- HTTP instead of sockets
 
 
@@ -366,6 +511,30 @@ async def test_over_http_signed_requests_are_heard_and_others_are_refused() -> N
             assert len(inbox.events) == 2
 
 
+async def test_over_http_what_strangers_send_is_refused_and_fills_no_log(
+    slack: Slack, caplog: pytest.LogCaptureFixture
+) -> None:
+    section = {name: value for name, value in slack.section().items() if name != "app_token"}
+    frontend = SlackFrontend(
+        SlackSettings.model_validate({**section, "signing_secret": "x", "listen": "127.0.0.1:0"})
+    )
+    form = {"X-Slack-Request-Timestamp": str(int(time.time())), "X-Slack-Signature": f"v0={'0' * 64}"}
+    bodies = ("{nope", "payload=%7Bnope", "{}", "[1]", '{"authorizations": 5}', '{"event": 7}', "[" * 99_999)
+    async with started(frontend, Inbox()), aiohttp.ClientSession() as client:
+        for body in bodies:
+            for headers in (
+                {},
+                form,
+                {**form, "X-Slack-Request-Timestamp": "abc"},
+                {**form, "X-Slack-Signature": "v0=ä"},
+                {**form, "Content-Type": "application/json; charset=nonsense"},
+            ):
+                kind = {"Content-Type": "application/json"} | headers
+                async with client.post(frontend.address, data=body.encode(), headers=kind) as answer:
+                    assert answer.status in (400, 401), (body[:20], headers)
+    assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
+
+
 # -- what goes wrong
 
 
@@ -376,6 +545,23 @@ async def test_a_name_that_does_not_come_keeps_nobody_waiting(slack: Slack, inbo
     assert (event.text, event.name) == ("status", slack.ann.id)
     await slack.server.settled()
     assert [one.attempts for one in slack.server.events] == [1] * len(slack.server.events)
+
+
+async def test_many_names_that_do_not_come_keep_nobody_waiting_longer_than_one(
+    slack: Slack, inbox: Inbox
+) -> None:
+    people = [slack.server.person(f"p{number}") for number in range(5)]
+    for one in people:
+        slack.server.invite(one, slack.channel)
+    await slack.server.settled()
+    slack.server.fail("users.info", Slow(20), None)
+    for one in people:
+        await one.say(slack.channel, f"<@{slack.app.user_id}> status")
+    done = await slack.ann.slash(slack.channel, "/aq", f"status <@{people[0].id}>")
+    assert not done.failed
+    await inbox.one(6)
+    await slack.server.settled()
+    assert {one.attempts for one in slack.server.events} == {1}
 
 
 async def test_while_a_gap_is_read_what_is_said_now_is_acknowledged_in_time(

@@ -1,6 +1,7 @@
 """What we say in Slack arrives once, calls nobody, and where it cannot arrive somebody is told why."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,11 +73,51 @@ async def test_a_failed_upload_shows_nothing_and_is_repeated(slack: Slack, liste
     assert [one.files for one in slack.server.messages(slack.channel)] == [[("a.txt", b"x")]]
 
 
+async def test_an_upload_that_is_refused_is_not_tried_for_ever(slack: Slack, listener: Listener) -> None:
+    [_, wire] = slack.frontend.render(Post(text="see", files=(File(name="a.txt", content="x"),)))
+    slack.server.fail("upload", Status(413))
+    with pytest.raises(Refused, match="413"):
+        await slack.frontend.post(Target(channel=slack.channel), wire, "key")
+
+
+async def test_what_cannot_be_read_back_is_unknown_and_a_thread_that_is_gone_holds_nothing(
+    slack: Slack, listener: Listener
+) -> None:
+    [wire] = slack.frontend.render(Post(text="x"))
+    root = await say(slack, key="root")
+    slack.server.delete_message(slack.channel, root)
+    assert list(await slack.frontend.find(Target(channel=slack.channel, root=root), "key", wire)) == []
+    slack.server.fail("conversations.history", Error("invalid_cursor"))
+    with pytest.raises(Unknown):
+        await slack.frontend.find(Target(channel=slack.channel), "key", wire)
+
+
+async def test_a_channel_is_read_back_only_to_where_the_message_was_sent(
+    slack: Slack, listener: Listener
+) -> None:
+    here = Target(channel=slack.channel)
+    for number in range(3):
+        await slack.ann.say(slack.channel, f"long ago {number}")
+    slack.server.later(7200)
+    slack.server.fail("chat.postMessage", LoseAnswer())
+    with pytest.raises(Unknown):
+        await say(slack)
+    [wire] = slack.frontend.render(Post(text="hello"))
+    assert len(await slack.frontend.find(here, "key", wire)) == 1
+    asked = slack.server.calls("conversations.history")[-1]
+    assert time.time() - 3700 < float(asked.args["oldest"]) < time.time() - 3500
+    await slack.frontend.find(here, "of a life before", wire)
+    assert not slack.server.calls("conversations.history")[-1].args.get("oldest")
+
+
 async def test_each_failure_is_one_of_three(slack: Slack, listener: Listener) -> None:
     for fault, expected in (
         (Status(503), Unknown),
         (CutBefore(), Unknown),
         (Error("fatal_error"), Unknown),
+        (Error("update_failed"), Unknown),
+        (Error("team_added_to_org"), Later),
+        (Error("messages_tab_disabled"), Later),
         (Error("invalid_blocks"), Refused),
         (Error("msg_too_long"), Refused),
         (Error("missing_scope"), Later),
@@ -171,6 +212,17 @@ async def test_a_channel_that_takes_nothing_is_told_once_and_others_go_on(
         assert not later.value.everywhere
     assert len([one for one in listener.complaints if "takes no messages" in one]) == 1
     await say(slack)
+
+
+async def test_what_fails_again_after_it_has_worked_is_told_again(slack: Slack, listener: Listener) -> None:
+    for _ in range(2):
+        fault = slack.server.fail("chat.postMessage", Error("restricted_action"), 2)
+        for _ in range(2):
+            with pytest.raises(Later):
+                await say(slack)
+        assert fault.hits == 2
+        await say(slack)
+    assert len([one for one in listener.complaints if "takes no messages" in one]) == 2
 
 
 async def test_a_thread_whose_root_is_gone_is_refused_or_served(slack: Slack, listener: Listener) -> None:

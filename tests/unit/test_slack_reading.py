@@ -124,3 +124,37 @@ def test_nothing_that_comes_raises(value: Any) -> None:
 def test_no_text_raises(text: str) -> None:
     READER.plain(text)
     READER.addressed(text)
+
+
+def test_a_root_that_was_deleted_and_has_replies_is_withdrawn() -> None:
+    left = {"subtype": "tombstone", "user": "USLACKBOT", "text": "This message was deleted.", "ts": "1.0"}
+    event = {"type": "message", "subtype": "message_changed", "channel": "C0WEB", "ts": "2.0"}
+    before = {"user": "U0ANN", "text": "<@U0ME> status", "ts": "1.0", "thread_ts": "1.0"}
+    heard = inbound({**event, "message": left, "previous_message": before}, READER)
+    assert heard is not None
+    assert (heard.kind, heard.subject, heard.account) == (InboundKind.WITHDRAWAL, "C0WEB:1.0", "U0ANN")
+    assert heard.root is None
+
+
+def test_slackbot_is_nobody() -> None:
+    said = {"channel": "C0WEB", "user": "USLACKBOT", "text": "Reminder: <@U0ME> status", "ts": "1.0"}
+    assert inbound(said, READER) is None
+
+
+def test_what_was_never_for_us_is_not_kept_when_it_is_edited_or_deleted() -> None:
+    talk = {"user": "U0ANN", "text": "lunch?", "ts": "1.0"}
+    now = {**talk, "text": "lunch at one?", "edited": {"ts": "2.0"}}
+    changed = {"subtype": "message_changed", "channel": "C0WEB", "message": now, "previous_message": talk}
+    deleted = {
+        "subtype": "message_deleted",
+        "channel": "C0WEB",
+        "deleted_ts": "1.0",
+        "previous_message": talk,
+    }
+    assert inbound(changed, READER) is None
+    assert inbound(deleted, READER) is None
+    for more in ({"channel": "D0ANN"}, {"previous_message": {**talk, "text": "<@U0ME> lunch?"}}):
+        assert inbound({**changed, **more}, READER) is not None
+        assert inbound({**deleted, **more}, READER) is not None
+    within = {**talk, "thread_ts": "0.5"}
+    assert inbound({**deleted, "previous_message": within}, READER) is not None

@@ -63,6 +63,7 @@ def test_either_way_in_is_enough(section: dict[str, Any]) -> None:
         {"signing_secret": "x"},
         {"signing_secret": "x", "listen": "127.0.0.1:3000"},
         {"app_token": None, "signing_secret": "x"},
+        {"app_token": None, "signing_secret": " ", "listen": "127.0.0.1:3000"},
         {"bot_token": "xapp-secret"},
         {"app_token": "xoxb-secret"},
         {"home": "#agents"},
