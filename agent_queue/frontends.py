@@ -13,6 +13,8 @@ CONNECT_TIMEOUT = 60.0
 """Seconds after which an attempt to connect counts as failed."""
 REPORT_AFTER = 30.0
 """Seconds that a platform is away before people are told: a restart of it is no news."""
+STEADY = 30.0
+"""Seconds that a connection has to last so that the next attempts begin with short pauses again."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +64,18 @@ class Connection:
                 continue
             if self._told:
                 await self._tell("is connected again")
-            failures, self._told = 0, False
+            self._told = False
             self.state = "connected"
             log.info("frontend.connected", frontend=self.frontend.name)
             self.relay.connected(True)
             self.attempted.set()
+            begun = time.monotonic()
             await self._until_lost()
             self.state = "disconnected; connecting again"
             log.warning("frontend.lost", frontend=self.frontend.name)
+            stood = time.monotonic() - begun
             self._away_since = time.monotonic()
-            failures += 1
+            failures = 1 if stood > STEADY else failures + 1  # lost at once: do not begin anew all the time
             await asyncio.sleep(backoff(failures))
 
     async def _until_lost(self) -> None:

@@ -185,7 +185,7 @@ class ScriptedFrontend:
         """Store that *message* is gone."""
         await self._send("delete", to.channel, to.root, f"delete {message}", message=message)
 
-    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """The messages that were sent there under *key*."""
         planned = bool(self.plan) and self.plan[0] == "find_fails"
         if planned:

@@ -338,8 +338,9 @@ class Frontend(Protocol):
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*; harmless when it is gone."""
 
-    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
-        """The ids of the messages sent under *key*, oldest first. Raises `Unknown` if it cannot tell.
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
+        """The ids of the messages sent under *key*, not before *since* (Unix seconds, by our clock), oldest first.
+        Raises `Unknown` if it cannot tell.
 
         Where a platform keeps no keys, those of ours that show what *wire* does: of them, what is known to be another
         message is left out by who asks.

@@ -27,11 +27,14 @@ ARCHIVED: Final = 50083
 HAS_THREAD: Final = 160004
 THREAD_LOST: Final = -1
 """No number of Discord's: a thread was deleted, and its message cannot have another."""
-_TOO_MANY_THREADS, _LOCKED = 160006, 160005
-_OLD_EDITS, _SLOW_MODE = 30046, 20016
-PLACELESS: Final = frozenset({UNKNOWN_CHANNEL, NO_ACCESS, NO_PERMISSION, _TOO_MANY_THREADS, _LOCKED})
+NO_HISTORY: Final = 160002
+TOO_MANY_THREADS: Final = frozenset({160006, 160007})
+_LOCKED: Final = 160005
+_OLD_EDITS, _SLOW_MODE, _NO_SENDS, _SWITCHED_OFF, _OVERLOADED = 30046, 20016, 40004, 40006, 130000
+_NOT_NOW: Final = frozenset({_OLD_EDITS, _SLOW_MODE, _NO_SENDS, _SWITCHED_OFF, _OVERLOADED})
+PLACELESS: Final = frozenset({UNKNOWN_CHANNEL, NO_ACCESS, NO_PERMISSION, _LOCKED}) | TOO_MANY_THREADS
 """What a place answers that takes nothing until a person has changed something."""
-_AWAY: Final = 30.0
+AWAY: Final = 30.0
 """Seconds until such a place is tried again."""
 _RETRY: Final = 5.0
 
@@ -70,7 +73,12 @@ class Api:
             more["json"] = body
         if params:
             more["params"] = dict(params)
-        return await self._client.http.request(Route(method, path, **ids), **more)
+        try:
+            return await self._client.http.request(Route(method, path, **ids), **more)
+        except asyncio.CancelledError:
+            # who is given up while it waits for the global limit leaves it shut: nothing would go any more, ever
+            self._client.http._global_over.set()
+            raise
 
 
 def _form(body: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -108,11 +116,18 @@ def failure(fault: Exception) -> Exception:
         return Later(_RETRY, words)
     if fault.status >= 500 or fault.status == 408:
         return Unknown(words)
-    if fault.code in PLACELESS:
-        return Later(_AWAY, words, everywhere=False)
-    if fault.code in (_OLD_EDITS, _SLOW_MODE):
+    if fault.code in PLACELESS or _from_the_edge(fault):
+        return Later(AWAY, words, everywhere=False)
+    if fault.code in _NOT_NOW:
         return Later(_RETRY, words, everywhere=False)
     return Refused(words)
+
+
+def _from_the_edge(fault: discord.HTTPException) -> bool:
+    """Whether somebody on the way to Discord has answered, who knows nothing of the message."""
+    if fault.code or fault.status not in (403, 404):
+        return False
+    return not str(fault.response.headers.get("Content-Type", "")).startswith("application/json")
 
 
 def _wait(fault: discord.HTTPException) -> float:

@@ -21,6 +21,7 @@ from bots.discord.session import (
     BAD_TOKEN,
     FORBIDDEN_INTENTS,
     SHARDS,
+    Beginnings,
     Client,
     close_code,
     open_client,
@@ -75,6 +76,7 @@ class DiscordFrontend:
         self._blind = False
         self._ended = False
         self._registered: Finding | None = None
+        self._beginnings = Beginnings()
 
     # -- what it is
 
@@ -136,9 +138,15 @@ class DiscordFrontend:
             await intake.tell(self.name, _BLIND.format(sigil=self._settings.sigil))
 
     async def _connect(self, intake: Intake, *, blind: bool) -> None:
+        self._beginnings.ask()
         self._blind = blind
         readers: list[Reader] = []
-        client = open_client(self._settings, blind=blind, tap=lambda raw: readers[0].tap(raw))
+        client = open_client(
+            self._settings,
+            blind=blind,
+            tap=lambda raw: readers[0].tap(raw),
+            beginnings=self._beginnings,
+        )
         self._client = client
         try:
             await client.login(self._settings.token.get_secret_value())
@@ -241,9 +249,9 @@ class DiscordFrontend:
         """Delete *message*."""
         await self._sender().delete(to, message)
 
-    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that read as *wire* does, by reading the place back."""
-        return await self._sender().find(to, wire)
+        return await self._sender().find(to, wire, since)
 
     def _sender(self) -> Sender:
         if self._line is None:

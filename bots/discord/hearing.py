@@ -6,6 +6,7 @@ is known by its id.
 
 import asyncio
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
@@ -32,6 +33,8 @@ _WRITE_EVERY: Final = 60.0
 """Seconds by which the stored place may lag where nothing was said to us."""
 _PUT_AWAY: Final = 3_000.0
 """Seconds of a gap in which a thread may have been put away for want of words."""
+_SIDE_BY_SIDE: Final = 8
+"""Histories that are read at once: a start has a minute for all."""
 _PAGES: Final = 10
 _PAGE: Final = 100
 _DIRECT_MAX: Final = 50
@@ -51,6 +54,8 @@ class Reader:
         self._awaited: set[str] = set()
         """Servers of a new session that have not come yet."""
         self._complete = asyncio.Event()
+        self._away: dict[str, int] = {}
+        """From where on servers that Discord cannot show just now are still to be read."""
         self._servers: dict[str, str] = {}
         self._authors: OrderedDict[str, tuple[str, str]] = OrderedDict()
         """Who wrote what we heard, by message: a deletion does not say."""
@@ -76,6 +81,7 @@ class Reader:
         elif kind == "GUILD_CREATE":
             self._servers[str(data.get("id"))] = str(data.get("name", ""))
             self._arrived(str(data.get("id")))
+            self._queue.put_nowait((kind, {"id": data.get("id")}))
         elif kind == "GUILD_DELETE":
             self._arrived(str(data.get("id")))
             self._queue.put_nowait((kind, data))
@@ -90,6 +96,8 @@ class Reader:
                 await self._begin()
             elif kind == "GUILD_DELETE":
                 await self._thrown_out(data)
+            elif kind == "GUILD_CREATE":
+                await self._back(str(data.get("id")))
             else:
                 await self._hear(kind, data)
 
@@ -132,7 +140,10 @@ class Reader:
         where = await self._places.where(channel, guild) if channel.isdecimal() else None
         if where is None:
             return []
-        found = message(data, where) if kind == "MESSAGE_CREATE" else edit(data, where)
+        meant = message(data, where)
+        if kind == "MESSAGE_UPDATE" and meant is None and str(data.get("id")) not in self._authors:
+            return []  # talk of others, before and after
+        found = meant if kind == "MESSAGE_CREATE" else edit(data, where)
         if found is None:
             return []
         if where.direct:
@@ -161,9 +172,11 @@ class Reader:
         return f"heard {self._places.me}"
 
     async def _thrown_out(self, data: Mapping[str, Any]) -> None:
-        if data.get("unavailable"):
-            return  # Discord has an outage there
         server = str(data.get("id"))
+        if data.get("unavailable"):  # Discord has an outage there
+            await self._keep_away({server: self._mark} | self._away)
+            return
+        await self._keep_away({one: mark for one, mark in self._away.items() if one != server})
         name = one_line(self._servers.get(server, ""), 100)
         words = (
             f"I was removed from the server {name} ({server}). What is to be said there waits: invite me again, or "
@@ -173,35 +186,61 @@ class Reader:
 
     # -- after a gap
 
+    async def _back(self, server: str) -> None:
+        """A server is there; where it was missing for a while, what was said in it is in the histories alone."""
+        mark = self._away.get(server)
+        if mark is not None:
+            await self._take(await self._said_since(mark, server))
+            await self._keep_away({one: at for one, at in self._away.items() if one != server})
+
     async def _begin(self) -> None:
         """A session has begun: what was said before it is in the histories alone."""
         try:
             await asyncio.wait_for(self._complete.wait(), _GUILDS)
         except TimeoutError:
             log.warning("discord.servers_missing", servers=sorted(self._awaited))
+        missing = sorted(self._awaited)
         kept = await self._intake.watermark(NAME, self._scope)
         self._direct = json.loads(await self._intake.watermark(NAME, f"direct {self._places.me}") or "[]")
+        self._away = json.loads(await self._intake.watermark(NAME, f"away {self._places.me}") or "{}")
         if kept is None:
-            self._mark = self._floor = max((one.last for one in self._places.readable()), default=0)
+            now = snowflake_at(time.time() - _MARGIN)  # a server that we see only later has a past as well
+            self._mark = self._floor = max(now, *(one.last for one in self._places.readable()), 0)
+            await self._keep_away(dict.fromkeys(missing, self._mark))
             await self._store([])
         else:
             mark, _, floor = kept.partition("/")
             self._mark, self._floor = max(self._mark, int(mark)), int(floor or 0)
             self._stored = self._mark
-            await self._catch_up()
+            found = await self._said_since(self._mark)
+            await self._keep_away(
+                {**self._away, **{one: self._mark for one in missing if one not in self._away}}
+            )
+            await self._take(found)
+            for server in [one for one in self._away if one not in missing]:
+                await self._back(server)
         self.caught_up.set()
 
-    async def _catch_up(self) -> None:
-        since = max(self._floor, snowflake_at(time_of(str(self._mark)) - _MARGIN))
-        places = [one for one in self._places.readable() if one.last > since]
-        newest = max((one.last for one in self._places.readable()), default=0)
-        if newest and time_of(str(newest)) - time_of(str(self._mark)) > _PUT_AWAY:
-            places += [one for one in await self._places.archived() if one.last > since]
-        servers = {one.id: one.server for one in places} | dict.fromkeys(self._direct, "")
+    async def _said_since(self, mark: int, only: str | None = None) -> list[Mapping[str, Any]]:
+        """What was said since the id *mark*, oldest first, everywhere or in one server."""
+        since = max(self._floor, snowflake_at(time_of(str(mark)) - _MARGIN))
+        seen = [*self._places.readable()]
+        latest = max(time.time(), *(time_of(str(one.last)) for one in seen), 0.0)
+        if latest - time_of(str(mark)) > _PUT_AWAY:
+            seen += await self._places.archived()
+        places = [one for one in seen if one.last > since and only in (None, one.server)]
+        servers = {one.id: one.server for one in places}
+        if only is None:
+            servers |= dict.fromkeys(self._direct, "")
         found: list[Mapping[str, Any]] = []
-        for place, server in servers.items():
-            found += await self._history(place, server, since)
-        found.sort(key=lambda one: int(one["id"]))
+        wanted = [*servers.items()]
+        for at in range(0, len(wanted), _SIDE_BY_SIDE):
+            pages = (self._history(*one, since) for one in wanted[at : at + _SIDE_BY_SIDE])
+            found += [said for page in await asyncio.gather(*pages) for said in page]
+        return sorted(found, key=lambda one: int(one["id"]))
+
+    async def _take(self, found: list[Mapping[str, Any]]) -> None:
+        """Store what was found in the histories."""
         events: list[Inbound] = []
         for one in found:
             events += await self._read("MESSAGE_CREATE", one)
@@ -233,6 +272,13 @@ class Reader:
         words = f"more was said in {self._places.called(place)} while I was away than I read; say it again"
         await self._intake.tell(NAME, words)
         return found
+
+    async def _keep_away(self, away: dict[str, int]) -> None:
+        """Remember from where on servers are still to be read: the mark goes on without them."""
+        if away != self._away:
+            self._away = away
+            mark = Watermark(NAME, f"away {self._places.me}", json.dumps(away))
+            await self._intake.accept(watermark=mark)
 
     async def _keep_direct(self, channel: str) -> None:
         """Remember a direct channel: Discord does not list them."""

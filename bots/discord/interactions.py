@@ -15,6 +15,7 @@ from bots.discord.events import BUTTON, COMMAND, COMPLETION, Interaction, intera
 from bots.discord.grammar import SAY, choices, line_of, partial, said
 from bots.discord.markdown import one_line, size
 from bots.discord.sending import Sender
+from bots.discord.settings import NAME
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.errors import UserError
 from orchestrator.transport import Form, FormField, Inbound, Intake
@@ -26,6 +27,10 @@ _PATIENCE: Final = 2.9
 """Seconds in which an acknowledgement is of use."""
 _LOOK: Final = 1.5
 """Seconds that we look for a form or for completions, so that there is time to say so."""
+_STRANGER: Final = 20.0
+"""Seconds in which somebody unknown is told how to be let in, unless that was said already."""
+_LATE: Final = 300.0
+"""Seconds after which nobody believes any more that we are thinking."""
 _TRIES: Final = 3
 _STORES: Final = 6
 _INPUTS_MAX, _VALUE_MAX, _LABEL_MAX = 5, 4_000, 45
@@ -57,6 +62,7 @@ class Interactions:
         if not await self._reply(on, _DEFER):
             return
         self._sender.deferred(on.token)
+        self._sender.errand(self._lapse(on))
         given = said(on.data)
         try:
             line = line_of(COMMANDS, given)
@@ -64,6 +70,16 @@ class Interactions:
             await self._sender.refuse(on.token, f"🚫 {refusal}")
             return
         await self._store(on, spoken(on, line, command=given.path != SAY))
+
+    async def _lapse(self, on: Interaction) -> None:
+        """A stranger who was told already is not answered, and a fault may have taken an answer."""
+        await asyncio.sleep(_STRANGER)
+        if not await self._intake.knows(NAME, on.account):
+            words = "🚫 I do not know you. How an admin can let you in was said already."
+            await self._sender.lapse(on.token, words)
+            return
+        await asyncio.sleep(_LATE - _STRANGER)
+        await self._sender.lapse(on.token, "⏳ There is no answer yet. If one comes, it stands below.")
 
     async def _store(self, on: Interaction, event: Inbound) -> None:
         """Store what was acknowledged: Discord does not hand it out again, so a store that is busy is asked again."""

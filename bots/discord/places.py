@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import discord
 
-from bots.discord.api import FAULTS, NO_PERMISSION, THREAD_LOST, UNKNOWN_CHANNEL, Api, code
+from bots.discord.api import FAULTS, NO_PERMISSION, THREAD_LOST, TOO_MANY_THREADS, UNKNOWN_CHANNEL, Api, code
 from bots.discord.events import Where
 from bots.discord.markdown import one_line
 from bots.discord.settings import DiscordSettings
@@ -172,6 +172,11 @@ class Places:
                 f"{self.called(channel)} is not there any more. What is to be said there waits: bind its project to "
                 "another channel with `project bind`"
             )
+        if number in TOO_MANY_THREADS:
+            return (
+                f"the server of {self.called(channel)} has as many open threads as Discord allows: close some. What is "
+                "to be said in further ones waits"
+            )
         lacking = self.missing(channel)
         why = f"I lack {', '.join(lacking)} there" if lacking else "I may not speak there"
         return f"I cannot speak in {self.called(channel)}: {why}. What is to be said there waits until that is mended"
@@ -182,7 +187,7 @@ class Places:
         if words == self._settings.home:
             return words
         asked = words.removeprefix("<#").removesuffix(">")
-        if asked.isdecimal():
+        if asked.isascii() and asked.isdecimal():
             if isinstance(self._client.get_channel(int(asked[:20])), discord.TextChannel):
                 return asked
             raise UserError(

@@ -32,6 +32,11 @@ async def register(api: Api, app: str, guild: str | None) -> Finding:
             log.info("discord.commands_registered", guild=guild)
         if guild:
             await _clear(api, app)
+    except discord.RateLimited as fault:  # Discord takes so many a day: all else must not wait for that
+        text = (
+            f"Discord takes no slash commands for another {fault.retry_after:,.0f} s; they stay as they were"
+        )
+        return Finding(good=False, text=text)
     except FAULTS as fault:
         if not isinstance(fault, discord.HTTPException) or revoked(fault) or fault.status >= 500:
             raise

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -12,10 +12,12 @@ import structlog
 
 from bots.discord.api import (
     ARCHIVED,
+    AWAY,
     BAD_TOKEN,
     FAULTS,
     HAS_THREAD,
     INVALID,
+    NO_HISTORY,
     PLACELESS,
     THREAD_LOST,
     UNKNOWN_CHANNEL,
@@ -31,7 +33,7 @@ from bots.discord.events import time_of
 from bots.discord.markdown import one_line
 from bots.discord.rendering import SUPPRESS_EMBEDS
 from bots.discord.titles import Titles
-from orchestrator.transport import Target, Unknown, Wire
+from orchestrator.transport import Later, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
 
@@ -40,15 +42,19 @@ _NONCE_MAX: Final = 25
 _KEEP_OPEN: Final = 1_440
 """Minutes without a word until Discord puts a thread away by itself."""
 _PAGES: Final = 50
-_OLD: Final = 3 * 86_400.0
-"""Seconds back that a place is read for a message whose answer was lost."""
+_SKEW: Final = 3_600.0
+"""Seconds by which our clock may be ahead of Discord's, where a message is looked for whose answer was lost."""
 _REMEMBERED: Final = 2_000
 _TYPING_EVERY: Final = 8.0
 _LAST: Final = 2.0
 """Seconds that requests under way get to end when we close."""
 _LOADING: Final = 1 << 7
+_EPHEMERAL: Final = 1 << 6
+_REFUSALS: Final = 600.0
+"""Seconds over which Discord counts what it refuses; 10,000 in them shut us out."""
+_FEW: Final = 500
 _CHANGED = re.compile(r"\W", re.ASCII)
-_EXPIRED = frozenset({UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE, BAD_TOKEN})
+_EXPIRED = frozenset({UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE, BAD_TOKEN, ARCHIVED})
 _NOBODY: Final[Mapping[str, Any]] = {"parse": [], "replied_user": False}
 """Whom our messages call: nobody."""
 
@@ -72,7 +78,9 @@ class Sender:
         self._awaiting: dict[str, None] = {}
         """Tokens of interactions that this life has deferred and not answered."""
         self._answered: OrderedDict[str, str] = OrderedDict()
-        """The key under which an interaction was answered, by its token."""
+        """The key under which an interaction was answered, by its token; none where it will not be any more."""
+        self._refusals: deque[float] = deque(maxlen=10_000)
+        """When places took nothing."""
 
     def deferred(self, token: str) -> None:
         """An interaction was acknowledged; its answer is to come."""
@@ -126,7 +134,12 @@ class Sender:
             except FAULTS as fault:
                 if code(fault) == UNKNOWN_CHANNEL and here != to.channel:
                     await self._thread_is_missing(to)
-                elif code(fault) == INVALID and "message_reference" in str(fault):
+                elif code(fault) == ARCHIVED:
+                    await self._open_again(here)
+                elif "message_reference" in body and (
+                    code(fault) == NO_HISTORY
+                    or (code(fault) == INVALID and "message_reference" in str(fault))
+                ):
                     body = {name: value for name, value in body.items() if name != "message_reference"}
                 else:
                     raise await self._failed(fault, here) from fault
@@ -137,26 +150,45 @@ class Sender:
         before = self._answered.get(token)
         if before not in (None, key):
             return None
+        ours = token in self._awaiting
         try:
-            if before is None and token not in self._awaiting:  # deferred in an earlier life
+            if before is None and not ours:  # deferred in an earlier life, or perhaps answered in this one
                 shown = await self._webhook("GET", token)
                 if not _is_loading(shown):
                     return str(shown["id"]) if shows(shown, wire) else None
+            self._awaiting.pop(token, None)  # from here on, it does not lapse
             shown_so = {"flags": int(wire.get("flags", 0)) & SUPPRESS_EMBEDS}
             made = await self._webhook("PATCH", token, {**_body(wire), **shown_so}, wire)
         except FAULTS as fault:
             if code(fault) in _EXPIRED or getattr(fault, "status", 0) == 404:
                 log.info("discord.interaction_past", interaction=interaction)
                 return None
+            if ours:
+                self.deferred(token)
             raise await self._failed(fault, "") from fault
+        self._settled(token, key)
+        return str(made["id"])
+
+    def _settled(self, token: str, key: str) -> None:
+        """An interaction needs no answer any more."""
         self._awaiting.pop(token, None)
         self._answered[token] = key
         if len(self._answered) > _REMEMBERED:
             self._answered.popitem(last=False)
-        return str(made["id"])
+
+    async def lapse(self, token: str, words: str) -> None:
+        """Where an interaction has no answer, show no longer that we are thinking; tell only the one who waits."""
+        if token not in self._awaiting:
+            return
+        self._settled(token, "")  # first, so that an answer that comes now is not removed
+        await self._webhook("DELETE", token)
+        body = {**_body({"content": words}), "flags": _EPHEMERAL}
+        path = "/webhooks/{webhook_id}/{webhook_token}"
+        await self._try("POST", path, body, webhook_id=self._app, webhook_token=token)
 
     async def refuse(self, token: str, words: str) -> None:
         """Answer an interaction that will not be stored."""
+        self._settled(token, "")
         try:
             await self._webhook("PATCH", token, _body({"content": words}))
         except FAULTS as fault:
@@ -247,12 +279,16 @@ class Sender:
         except FAULTS as fault:
             if code(fault) != ARCHIVED:
                 raise
-            await self._try("PATCH", "/channels/{channel_id}", {"archived": False}, channel_id=channel_id)
+            await self._open_again(channel_id)
             await self._try(method, path, body, channel_id=channel_id, message_id=message_id)
             self._titles.spoken(channel_id, answer=False)
 
-    async def find(self, to: Target, wire: Wire) -> list[str]:
-        """Our messages in a place that show what *wire* does, oldest first."""
+    async def _open_again(self, thread: str) -> None:
+        await self._try("PATCH", "/channels/{channel_id}", {"archived": False}, channel_id=thread)
+
+    async def find(self, to: Target, wire: Wire, since: float) -> list[str]:
+        """Our messages in a place that show what *wire* does and are not older than *since*, oldest first."""
+        oldest = since - _SKEW
         before: dict[str, str] = {}
         found: list[str] = []
         here = self._in(to)
@@ -269,8 +305,8 @@ class Sender:
                     return []  # without a thread nothing is in it
                 raise Unknown(str(failure(fault))) from fault
             ours = (one for one in page if str(one.get("author", {}).get("id")) == self._me)
-            found += [str(one["id"]) for one in ours if shows(one, wire)]
-            if len(page) < 100 or time_of(page[-1]["id"]) < time.time() - _OLD:
+            found += [str(one["id"]) for one in ours if shows(one, wire) and time_of(one["id"]) >= oldest]
+            if len(page) < 100 or time_of(page[-1]["id"]) < oldest:
                 break
             before = {"before": str(page[-1]["id"])}
         return sorted(found, key=int)
@@ -280,11 +316,22 @@ class Sender:
 
     async def _failed(self, fault: Exception, place: str) -> Exception:
         """The failure that *fault* is to the relay, having told what is amiss with the place."""
-        if place and code(fault) in PLACELESS:
-            await self._amiss(place, code(fault))
-        elif revoked(fault):
+        found = failure(fault)
+        if code(fault) in PLACELESS:
+            if place:
+                await self._amiss(place, code(fault))
+            return Later(self._patience(), str(found), everywhere=False)
+        if revoked(fault):
             await self._amiss("", 401)
-        return failure(fault)
+        return found
+
+    def _patience(self) -> float:
+        """Seconds until a place that takes nothing is tried again: the longer, the more there are of them."""
+        now = time.monotonic()
+        self._refusals.append(now)
+        while self._refusals[0] < now - _REFUSALS:
+            self._refusals.popleft()
+        return AWAY * max(1.0, len(self._refusals) / _FEW)
 
     async def _try(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         ended = asyncio.get_running_loop().create_future()
@@ -316,6 +363,8 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
         await work
     except FAULTS as fault:
         log.debug("discord.errand_failed", error=type(fault).__name__, code=code(fault))
+    except Exception:  # the store's trouble
+        log.exception("discord.errand_failed")
 
 
 def nonce(key: str) -> str:

@@ -5,6 +5,8 @@ It resumes a broken session by itself once; where that cannot be done it ends, a
 
 import logging
 import re
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,10 +18,17 @@ from discord.http import Route
 
 from bots.discord.api import PATIENCE
 from bots.discord.settings import DiscordSettings
+from orchestrator.transport import Later
 
 log = structlog.get_logger(__name__)
 
 BAD_TOKEN, SHARDS, BAD_INTENTS, FORBIDDEN_INTENTS = 4004, 4011, 4013, 4014
+_SESSIONS: Final = 40.0
+"""Sessions that may be begun at once after a pause."""
+_EVERY: Final = 96.0
+"""Seconds for each further one. Discord takes 1,000 a day, and then makes the token worthless."""
+_BREAKS, _WITHIN = 10, 60.0
+"""So many connections in so many seconds, and a session is not resumed any more."""
 _TOKEN: Final = re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s?]+")
 
 
@@ -38,10 +47,30 @@ class Hushed(logging.Filter):
 _HUSHED: Final = Hushed()
 
 
+class Beginnings:
+    """How many sessions may be begun."""
+
+    def __init__(self) -> None:
+        self._left = _SESSIONS
+        self._at = time.monotonic()
+
+    def ask(self) -> None:
+        """Raises `Later` where the next has to wait."""
+        now = time.monotonic()
+        self._left = min(_SESSIONS, self._left + (now - self._at) / _EVERY)
+        self._at = now
+        if self._left < 1:
+            raise Later((1 - self._left) * _EVERY, "sessions break too often; Discord takes 1,000 a day")
+
+    def take(self) -> None:
+        """One is begun: where the library does so by itself, more may be than were left."""
+        self._left -= 1
+
+
 class Client(discord.Client):
     """Hands every event of the gateway on as it came, after the library has taken note of it."""
 
-    def __init__(self, *, blind: bool, tap: Callable[[str], None]) -> None:
+    def __init__(self, *, blind: bool, tap: Callable[[str], None], beginnings: Beginnings) -> None:
         intents = discord.Intents.none()
         intents.guilds = intents.guild_messages = intents.dm_messages = True
         intents.message_content = not blind
@@ -54,6 +83,23 @@ class Client(discord.Client):
             allowed_mentions=discord.AllowedMentions.none(),
         )
         self._tap = tap
+        self._beginnings = beginnings
+        self._connected: deque[float] = deque(maxlen=_BREAKS)
+        self._ws_connect = self.http.ws_connect
+        self.http.ws_connect = self._connect_once  # type: ignore[method-assign]
+
+    async def _connect_once(self, url: str, *, compress: int = 0) -> Any:
+        """Connect to the gateway, unless that has just been done again and again: the library waits for nothing."""
+        now = time.monotonic()
+        if len(self._connected) == _BREAKS and now - self._connected[0] < _WITHIN:
+            raise ConnectionError("Discord's gateway breaks again and again")
+        self._connected.append(now)
+        return await self._ws_connect(url, compress=compress)
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """A session is begun."""
+        self._beginnings.take()
+        await super().before_identify_hook(shard_id, initial=initial)
 
     async def on_socket_raw_receive(self, event: str) -> None:
         """One event, as JSON."""
@@ -64,7 +110,13 @@ class Client(discord.Client):
         log.exception("discord.event_failed", event_name=event_method)
 
 
-def open_client(settings: DiscordSettings, *, blind: bool, tap: Callable[[str], None]) -> Client:
+def open_client(
+    settings: DiscordSettings,
+    *,
+    blind: bool,
+    tap: Callable[[str], None],
+    beginnings: Beginnings | None = None,
+) -> Client:
     """A client that is to log in. *blind*: it does not ask for the message content intent."""
     Route.BASE = settings.api
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway)
@@ -75,7 +127,7 @@ def open_client(settings: DiscordSettings, *, blind: bool, tap: Callable[[str], 
     logger = logging.getLogger("discord.http")
     if _HUSHED not in logger.filters:
         logger.addFilter(_HUSHED)
-    return Client(blind=blind, tap=tap)
+    return Client(blind=blind, tap=tap, beginnings=beginnings or Beginnings())
 
 
 def close_code(fault: BaseException | None) -> int:

@@ -350,7 +350,7 @@ class MatrixFrontend:
         sender, room = self._ready(to.channel)
         await sender.redact(room, message, f"delete {message}")
 
-    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our events that were sent under *key*, by reading the room back."""
         sender, room = self._ready(to.channel)
         return await sender.find(room, key)

@@ -247,9 +247,9 @@ class SlackFrontend:
         """Remove *message*."""
         await self._ready().delete(to, message)
 
-    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that were sent under *key*, by reading the place back."""
-        return await self._ready().find(to, key, wire)
+        return await self._ready().find(to, key, wire, since)
 
     def _ready(self) -> Sender:
         if self._sender is None:

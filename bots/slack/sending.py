@@ -4,7 +4,6 @@ Slack has no key that makes a repeated send harmless. A file's message takes no 
 which Slack gives before anything is shown, and to one who comes after us by its name and length.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -59,8 +58,6 @@ class Sender:
         self._ended = ended
         self._uploads: dict[str, str] = {}
         """The ids of files that were uploaded under a key."""
-        self._begun: dict[str, float] = {}
-        """When a message was first sent under a key, if that was by us and of late: none is older."""
         self._told: dict[str, str] = {}
         """What has been told of a channel since it last worked."""
         self._shows_status = True
@@ -69,9 +66,6 @@ class Sender:
 
     async def post(self, to: Target, wire: Wire, key: str) -> str:
         """Send a message or a file; returns the message's time, or the file's id."""
-        self._begun.setdefault(key, time.time())
-        if len(self._begun) > _KEPT:
-            self._begun.pop(next(iter(self._begun)))
         if wire.get("attachment"):
             return await self._file(to, File(**wire["file"]), key)
         payload = {"key": key} | ({"reply_to": wire["reply_to"]} if wire.get("reply_to") else {})
@@ -122,7 +116,7 @@ class Sender:
             if str(refusal).split(":")[0] not in _GONE_MESSAGE:
                 raise
 
-    async def find(self, to: Target, key: str, wire: Wire) -> list[str]:
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> list[str]:
         """Our messages in a place that were sent under *key*, oldest first; of a file those that may be it."""
         attachment = bool(wire.get("attachment"))
         file = File(**wire["file"]) if attachment else None
@@ -130,7 +124,7 @@ class Sender:
         cursor = ""
         for _ in range(_PAGES_MAX):
             try:
-                messages, cursor = await self._page(to, cursor, self._begun.get(key))
+                messages, cursor = await self._page(to, cursor, since)
             except Refused as refusal:
                 if str(refusal).startswith("thread_not_found"):
                     return []  # nothing hangs there, so it is not there
@@ -147,11 +141,11 @@ class Sender:
         raise Unknown(f"{to.channel} is too long to be read to its beginning")
 
     async def _page(
-        self, to: Target, cursor: str, begun: float | None
+        self, to: Target, cursor: str, since: float
     ) -> tuple[list[Mapping[str, Any]], str]:
         asked: dict[str, Any] = {"channel": to.channel, "limit": _PAGE, "include_all_metadata": True}
         asked |= {"cursor": cursor} if cursor else {}
-        asked |= {"oldest": f"{begun - _SKEW:.6f}"} if begun else {}
+        asked |= {"oldest": f"{since - _SKEW:.6f}"} if since > _SKEW else {}
         if to.root:
             request = self._web.conversations_replies(ts=to.root, **asked)
         else:

@@ -151,7 +151,7 @@ class TerminalFrontend:
         root = None if message == to.root else to.root
         await self._add(to.channel, root, {"deletes": message}, f"delete:{message}")
 
-    async def find(self, to: Target, key: str, wire: Wire) -> Sequence[str]:
+    async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """The message sent under *key*, if it was."""
         async with _unknown(), self._db.read() as tx:
             return await transcript.by_key(tx, NAME, key)

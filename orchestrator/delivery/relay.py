@@ -292,9 +292,10 @@ class Relay:
             return
         try:
             found = await asyncio.wait_for(self._find(message), SEND_TIMEOUT)
-        except (Unknown, Later, TimeoutError) as unknown:
+        except (Unknown, Later, Refused, TimeoutError) as unknown:
             await self._put(message, Sending.HELD, error=str(unknown), attempts=message.attempts + 1)
-            await asyncio.sleep(backoff(message.attempts))
+            wanted = unknown.seconds if isinstance(unknown, Later) else 0.0
+            await asyncio.sleep(max(backoff(message.attempts), wanted))
             return
         if found is None:
             await self._put(message, Sending.READY, not_before=None, unsure_since=None)
@@ -305,12 +306,15 @@ class Relay:
         """Look for a message on the platform; of several the first is kept."""
         async with self._db.read() as tx:
             to, _ = await self._where(tx, message)
-        told = await self._frontend.find(to, message.key, message.payload)
+        since = min(at for at in (message.unsure_since, message.sent_at, self._clock()) if at is not None)
+        told = await self._frontend.find(to, message.key, message.payload, since)
         async with self._db.read() as tx:
             others = await outbox.others(tx, message, told)
         found = [one for one in told if one not in others]
         for extra in found[1:]:
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(
+                Refused, Later, Unknown
+            ):  # then two stand there; the first is the one we know
                 await self._frontend.delete(to, extra)
         return found[0] if found else None
 

@@ -321,8 +321,8 @@ class FrontendContract:
             [wire] = frontend.render(Post(text="hello"))
             made = await frontend.post(here, wire, "key-1")
             [other] = frontend.render(Post(text="never said"))
-            assert list(await frontend.find(here, "key-1", wire)) == [made]
-            assert list(await frontend.find(here, "key-2", other)) == []
+            assert list(await frontend.find(here, "key-1", wire, time.time() - 60)) == [made]
+            assert list(await frontend.find(here, "key-2", other, time.time() - 60)) == []
             assert [(one.id, one.text) for one in await platform.seen()] == [(made, "hello")]
 
     async def test_a_thread_hangs_on_its_root(self, platform: Platform) -> None:
@@ -332,8 +332,10 @@ class FrontendContract:
             within = Target(channel=platform.channel, root=root)
             [reply] = frontend.render(Post(text="within"))
             made = await frontend.post(within, reply, "key-2")
-            assert list(await frontend.find(Target(channel=platform.channel), "key-1", wire)) == [root]
-            assert list(await frontend.find(within, "key-2", reply)) == [made]
+            assert list(
+                await frontend.find(Target(channel=platform.channel), "key-1", wire, time.time() - 60)
+            ) == [root]
+            assert list(await frontend.find(within, "key-2", reply, time.time() - 60)) == [made]
             assert [one.id for one in await platform.seen()] == [root]
             assert [one.text for one in await platform.seen(root)] == ["within"]
 
@@ -377,9 +379,9 @@ class FrontendContract:
             first = await frontend.post(here, wire, "key-1")
             root = await frontend.open_thread(platform.channel, wire, "key-2", "the title")
         async with started(platform.restarted()) as frontend:
-            assert first in await frontend.find(here, "key-1", wire)
+            assert first in await frontend.find(here, "key-1", wire, time.time() - 60)
             again = await frontend.post(here, wire, "key-1")
-            found = list(await frontend.find(here, "key-1", wire))
+            found = list(await frontend.find(here, "key-1", wire, time.time() - 60))
             if frontend.repeatable(time.time()):
                 assert again == first
                 assert await frontend.open_thread(platform.channel, wire, "key-2", "the title") == root

@@ -48,17 +48,17 @@ async def test_after_a_disconnect_nothing_goes_until_it_is_started_again(fronten
             await frontend.post(HERE, wire, "k")
     await asyncio.wait_for(frontend.closed(), 5)
     with pytest.raises(Unknown):
-        await frontend.find(HERE, "k", {})
+        await frontend.find(HERE, "k", {}, 0.0)
     await frontend.start(Listener())
-    assert list(await frontend.find(HERE, "k", {})) == []
+    assert list(await frontend.find(HERE, "k", {}, 0.0)) == []
     assert await frontend.post(HERE, wire, "k")
 
 
 async def test_a_history_that_cannot_be_read_says_so(frontend: ScriptedFrontend) -> None:
     frontend.plan.append("find_fails")
     with pytest.raises(Unknown):
-        await frontend.find(HERE, "k", {})
-    assert list(await frontend.find(HERE, "k", {})) == []
+        await frontend.find(HERE, "k", {}, 0.0)
+    assert list(await frontend.find(HERE, "k", {}, 0.0)) == []
 
 
 async def test_faults_are_drawn_from_the_seed(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ async def test_a_send_repeated_with_its_key_is_one_message(house: House) -> None
     to = Target(channel="main")
     first = await house.frontend.post(to, {"text": "once"}, "k1")
     assert await house.frontend.post(to, {"text": "once"}, "k1") == first
-    assert await house.frontend.find(to, "k1", {}) == [first]
-    assert await house.frontend.find(to, "k2", {}) == []
+    assert await house.frontend.find(to, "k1", {}, 0.0) == [first]
+    assert await house.frontend.find(to, "k2", {}, 0.0) == []
 
 
 async def test_threads_edits_and_deletions_reach_clients_as_lines(house: House, client: ChatClient) -> None:

@@ -16,6 +16,7 @@ class Scripted(Listener):
         self.asked: list[Inbound] = []
         self.form_: Form | None = None
         self.fault: Exception | None = None
+        self.known = True
         self.failures = 0
         """How often the store is to be away when something is to be stored."""
         self.gate = asyncio.Event()
@@ -33,6 +34,9 @@ class Scripted(Listener):
         if self.fault is not None:
             raise self.fault
         return self.completions
+
+    async def knows(self, transport: str, account: str) -> bool:
+        return self.known
 
     async def form(self, action: str) -> Form | None:
         return self.form_

@@ -74,7 +74,7 @@ async def test_an_answer_survives_a_restart_between_acknowledgement_and_answer(d
         made = await frontend.post(here(discord), wire, "key-1")
         assert made == used.response
         assert await frontend.post(here(discord), wire, "key-1") == made
-        assert await frontend.find(here(discord), "key-1", wire) == [made]
+        assert await frontend.find(here(discord), "key-1", wire, 0.0) == [made]
     async with started(discord.restarted(), listener) as frontend:
         assert await frontend.post(here(discord), wire, "key-1") == made
     assert [one.text for one in await discord.seen()] == ["the answer"]

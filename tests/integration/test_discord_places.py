@@ -58,7 +58,7 @@ async def test_what_was_to_be_said_in_a_deleted_thread_is_said_below_its_root(di
         assert [(one.text, one.reply_to) for one in await discord.seen()] == [("root", None), ("words", root)]
         [changed] = frontend.render(Post(text="others"))
         await frontend.edit(to, made, changed, "key-2")
-        assert await frontend.find(to, "key-1", changed) == [made]
+        assert await frontend.find(to, "key-1", changed, 0.0) == [made]
         await frontend.delete(to, made)
         assert [one.id for one in await discord.seen()] == [root]
     assert len(listener.complaints) == 1

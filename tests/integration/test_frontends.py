@@ -140,6 +140,37 @@ async def test_a_frontend_that_cannot_be_used_is_closed_and_rests() -> None:
     assert connection.state == "stopped: the password is wrong"
 
 
+async def test_a_platform_that_is_lost_as_soon_as_it_is_there_is_asked_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Fleeting(Platform):
+        async def closed(self) -> None:
+            pass
+
+    asked: list[int] = []
+
+    def backoff(failures: int) -> float:
+        asked.append(failures)
+        if len(asked) == 4:
+            done.set()
+        return 0.0
+
+    async def report(name: str, words: str) -> None:
+        raise AssertionError("nothing lasts long enough to be told")
+
+    done = asyncio.Event()
+    monkeypatch.setattr(frontends, "backoff", backoff)
+    platform, relay = Fleeting("never"), Relay()
+    connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
+    work = asyncio.create_task(connection.run())
+    try:
+        await asyncio.wait_for(done.wait(), 5)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    assert asked[:4] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("fault", "least"), [(ConnectionError("refused"), 0.0), (Later(300.0), 300.0), (Later(0.1), 0.0)]
 )

@@ -94,7 +94,7 @@ class MatrixHouse(House):
         }
         path.write_text(json.dumps(config))
 
-    async def start(self) -> None:
+    async def start(self, *connected: str) -> None:
         """Start the daemon, and return when it is connected."""
         daemon: Any = Daemon(load_settings(self.folder / "config.yaml"))
         self._life = daemon
