@@ -100,7 +100,7 @@ class Daemon:
         self.orchestrator = Orchestrator(
             self.settings,
             homes={name: registry.home(name, section) for name, section in names.items()},
-            sigils={name: registry.sigil(section) for name, section in names.items()},
+            sigils={name: registry.sigils(section) for name, section in names.items()},
             supervisor=[sys.executable, "-m", "agent_queue.supervise"],
             check_agent=factory.check,
             version=agent_queue.__version__,
@@ -145,9 +145,8 @@ class Daemon:
         """Tell the people on the other frontends what has become of one."""
         async with self.orchestrator.database.transaction() as tx:
             post = Post(text=f"🔌 {name} {words}.")
-            await self.orchestrator.speaker.notify(
-                tx, post, None, key=key_of("frontend", name, words, time.time())
-            )
+            key = key_of("frontend", name, words, time.time())
+            await self.orchestrator.speaker.notify(tx, post, None, key=key, but=name)
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:

@@ -38,9 +38,10 @@ def home(name: str, section: BaseModel) -> str:
     return str(getattr(section, "home", name))
 
 
-def sigil(section: BaseModel) -> str:
-    """The word that a command begins with on the frontend of *section*; nothing where none is needed."""
-    return str(getattr(section, "sigil", ""))
+def sigils(section: BaseModel) -> tuple[str, str]:
+    """The words that a command begins with in channels and in threads of a frontend; nothing where none is needed."""
+    sigil = str(getattr(section, "sigil", ""))
+    return sigil, str(getattr(section, "thread_sigil", sigil))
 
 
 def sheet(name: str) -> Sheet:
@@ -88,6 +89,6 @@ def _imported(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as missing:  # a library without its own extra lacks only some names
         raise UserError(
-            f"the frontend {extra!r} is configured, but {missing.name} is not installed: "
+            f"the frontend {extra!r} needs {missing.name}, which is not installed: "
             f"pip install 'agent-queue[{extra}]'"
         ) from missing

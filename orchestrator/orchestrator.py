@@ -55,7 +55,7 @@ class Orchestrator:
         settings: Settings,
         *,
         homes: Mapping[str, str],
-        sigils: Mapping[str, str] = MappingProxyType({}),
+        sigils: Mapping[str, tuple[str, str]] = MappingProxyType({}),
         supervisor: Sequence[str],
         check_agent: Callable[[str, dict[str, Any]], None],
         version: str,

@@ -55,7 +55,7 @@ _S, _E = TaskStatus, TaskEvent
 
 STATUS_MEANINGS: Mapping[TaskStatus, str] = {
     _S.DEFINED: "waits for the tasks it depends on",
-    _S.READY: "waits for its turn and for a free agent",
+    _S.READY: "waits for its turn",
     _S.ASSIGNED: "has an agent; its workspace is being made",
     _S.IN_PROGRESS: "an agent works on it",
     _S.WAITING_INPUT: "its agent has asked a person something",

@@ -14,7 +14,9 @@ def form_of(registry: Registry, line: str, names: Sequence[str]) -> Form:
     said = _said(registry, line)
     by_name = {one.name: one for one in said.command.model.declared}
     fields = tuple(_field(by_name[name], getattr(said.arguments, by_name[name].attribute)) for name in names)
-    return Form(title=said.command.summary.rstrip("."), fields=fields)
+    about = getattr(said.arguments, "task", None)
+    title = f"{said.command.path} {about}" if about else said.command.summary.rstrip(".")
+    return Form(title=title, fields=fields)
 
 
 def filled(registry: Registry, line: str, names: Sequence[str], values: Mapping[str, str]) -> str:

@@ -11,14 +11,18 @@ _BLOCK = re.compile(
 )
 
 
-def phrase(registry: Registry, sigils: Mapping[str, str]) -> Callable[[str, str], str]:
+Phrase = Callable[[str, str, bool], str]
+"""Given a frontend's name, a text, and whether it stands in a thread; returns the text as people can say it there."""
+
+
+def phrase(registry: Registry, sigils: Mapping[str, tuple[str, str]]) -> Phrase:
     """What puts a frontend's sigil before each command in a code span of a text; code blocks stay as they are.
 
-    The function is given the frontend's name and the text.
+    *sigils* has that of a frontend's channels and that of its threads.
     """
 
-    def said(transport: str, text: str) -> str:
-        sigil = sigils.get(transport, "")
+    def said(transport: str, text: str, in_thread: bool) -> str:
+        sigil = sigils.get(transport, ("", ""))[in_thread]
         if not sigil or "`" not in text:
             return text
 

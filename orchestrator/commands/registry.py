@@ -283,7 +283,9 @@ def commands_page(registry: Registry) -> str:
 
 def _details(command: Command) -> str:
     declared = [*command.model.declared, *((CONFIRM,) if command.confirm else ())]
-    rows = "\n".join(f"- `{one.name}`: {'; '.join(_facts(one))}" for one in declared)
+    rows = "\n".join(
+        f"- **{one.name}**: {'; '.join(_facts(one))}" for one in declared
+    )  # a name is no command
     needs = f"Needs the role {command.role.name.lower()}." if command.role else "Everybody may use it."
     also = f" Also: {', '.join(f'`{alias}`' for alias in command.aliases)}." if command.aliases else ""
     parts = [f"`{command.usage}`", rows, f"For example: `{command.example}`", needs + also]

@@ -113,8 +113,8 @@ async def add(ctx: Context, args: Add) -> Answer:
 def edit_action(task: Task) -> Action:
     """The button that asks for a task's new words."""
     text = f"{task.title}\n{task.body}".rstrip() if task.body else task.title
-    line = here["task edit"].to_line({"task": task.id, "text": text, "priority": task.priority})
-    return Action(label="Edit", line=line, form=("text", "priority"), needs_form=True)
+    line = here["task edit"].to_line({"task": task.id, "text": text})
+    return Action(label="Edit", line=line, form=("text",), needs_form=True)
 
 
 class Edit(OneTask):
@@ -181,6 +181,7 @@ async def depend(ctx: Context, args: Depend) -> Answer:
     role=Role.OPERATOR,
     summary="Stop a task; its work is kept on its branch.",
     example="task stop",
+    aliases=("stop",),
 )
 async def stop(ctx: Context, args: OneTask) -> Answer:
     """Stop the run, or take the task out of the queue."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from orchestrator.delivery.posts import post_from_json
 from orchestrator.store.outbox import Entry, Op
 from orchestrator.transport import Capabilities, Card, File, Lane, Post
+from orchestrator.words import plain
 
 _SCARCE = 1.0
 """Messages a second at which, and below, each one counts, and what is in no hurry goes along with another."""
@@ -37,7 +38,7 @@ def next_group(entries: Sequence[Entry], caps: Capabilities) -> Sequence[Entry]:
     Where messages are scarce, an answer or a result goes before edits, which change another message, and takes along
     the progress and the notices before it; it then comes first here. A notice takes along the progress behind it.
     """
-    if scarce(caps) and (group := _along(entries) or _behind(entries, caps.text_max)):
+    if scarce(caps) and (group := _along(entries, caps) or _behind(entries, caps.text_max)):
         return group
     first = entries[0]
     end = 1
@@ -47,16 +48,18 @@ def next_group(entries: Sequence[Entry], caps: Capabilities) -> Sequence[Entry]:
     return _whole(entries[:end], caps.text_max) if scarce(caps) else entries[:end]
 
 
-def _along(entries: Sequence[Entry]) -> Sequence[Entry]:
+def _along(entries: Sequence[Entry], caps: Capabilities) -> Sequence[Entry]:
     """The first post that is in a hurry, and what it takes along; nothing where another post has to go before it.
 
-    What has buttons is changed as a whole when it is settled: it takes no notice along, which would be gone then.
+    What is decided upon is changed as a whole when it is settled: it takes no notice along, which would be gone then,
+    and progress only as a file, which is worse to read than one more message where that costs no more than a second.
     """
     waiting: list[Entry] = []
     for entry in entries:
         if entry.op is Op.POST and entry.urgency <= Lane.FINAL:
-            kept = not entry.post.get("actions") or all(map(_is_progress, waiting))
-            return [entry, *waiting] if kept else ()
+            if _is_settled_later(entry) and waiting:
+                return [entry, *waiting] if caps.rate < _SCARCE and all(map(_is_progress, waiting)) else ()
+            return [entry, *waiting]
         if _is_progress(entry) or _is_plain_notice(entry):
             waiting.append(entry)
         elif entry.op is not Op.EDIT:
@@ -92,6 +95,11 @@ def _whole(group: Sequence[Entry], room: int) -> Sequence[Entry]:
     return group[: max(1, sum(end <= room for end in ends))]
 
 
+def _is_settled_later(entry: Entry) -> bool:
+    """Whether it is a question or a proposal: its message is changed when it is answered or decided."""
+    return bool(entry.post.get("actions") or (entry.urgency == Lane.URGENT and entry.post.get("card")))
+
+
 def _is_progress(entry: Entry) -> bool:
     return entry.op is Op.POST and entry.urgency == Lane.PROGRESS
 
@@ -124,9 +132,9 @@ def as_one(group: Sequence[Entry]) -> Post:
     progress = [entry for entry in group[1:] if _is_progress(entry)]
     text = "".join(entry.post["text"] for entry in progress).rstrip()
     lines = len(text.splitlines())
-    if not first.actions and lines <= _INLINE_LINES and len(text) <= _INLINE_CHARACTERS:
+    if not _is_settled_later(group[0]) and lines <= _INLINE_LINES and len(text) <= _INLINE_CHARACTERS:
         return replace(first, text=_joined(*notices, _shown(progress), first.text))
-    # what has buttons is edited later: the progress is kept apart
+    # what is decided upon is edited later: the progress is kept apart
     note = f"… {lines} lines of output, all attached …" if lines else ""
     files = (File(name="output.txt", content=f"{text}\n"), *first.files) if lines else first.files
     return replace(first, text=_joined(*notices, note, first.text), files=files)
@@ -146,7 +154,8 @@ def _in_words(notice: Post) -> str:
 
 
 def _titled(card: Card) -> str:
-    return "; ".join([f"**{card.title}**", *(f"{name}: {value}" for name, value in card.fields)])
+    fields = (f"{name}: {plain(value)}" for name, value in card.fields)
+    return "; ".join([f"**{plain(card.title)}**", *fields])
 
 
 def _joined(*parts: str) -> str:

@@ -47,7 +47,7 @@ class Speaker:
         *,
         redact: Callable[[str], str],
         clock: Callable[[], float],
-        phrase: Callable[[str, str], str] = lambda transport, text: text,
+        phrase: Callable[[str, str, bool], str] = lambda transport, text, in_thread: text,
     ) -> None:
         self.homes = dict(homes)
         self._phrase = phrase
@@ -68,10 +68,16 @@ class Speaker:
         key: str,
         urgency: Lane = Lane.NOTICE,
         task_id: str | None = None,
+        but: str = "",
     ) -> None:
-        """Say something in the main channel of a project; what is to be pressed may be about a task."""
+        """Say something in the main channel of a project; what is to be pressed may be about a task.
+
+        *but* names a frontend that is left out where there is another: the one that is amiss.
+        """
         stored = await self._with_actions(tx, post, key, task_id)
         for place in await self.places(tx, project_id):
+            if place.transport == but and len(self.homes) > 1:
+                continue
             await self.say_at(tx, place, stored, key=key, urgency=urgency)
 
     async def say_at(self, tx: Tx, place: Place, post: Post, *, key: str, urgency: Lane) -> None:
@@ -186,7 +192,7 @@ class Speaker:
             await self._enqueue(tx, place, thread_id, op, long, key=first, urgency=urgency, root=root)
             post = replace(post, text="")
         if urgency is not Lane.PROGRESS and not post.verbatim:
-            post = replace(post, text=self._phrase(place.transport, post.text))
+            post = replace(post, text=self._phrase(place.transport, post.text, bool(thread_id or root)))
         lane = place.channel if thread_id is None else f"{place.channel}#{thread_id}"
         if root is not None:
             lane = f"{place.channel}#{root}"

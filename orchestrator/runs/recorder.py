@@ -126,7 +126,7 @@ class Recorder:
             return task
         post = Post(
             card=Card(title="May it?" if permission else "The agent asks", tone=Tone.WARN),
-            text=shown,
+            text=shown if event.choices else f"{shown}\n\n_Answer here in words._",
             actions=tuple(
                 Action(label=choice, line=f'task answer {task.id} question:{asked.id} "{_quoted(choice)}"')
                 for choice in event.choices

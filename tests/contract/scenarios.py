@@ -313,12 +313,10 @@ class FrontendScenarios:
         await house.build()
         await house.set_up("pause")
         queued = await house.ask("task add p the first wording")
-        event = await house.platform.fill(
-            queued, "Edit", {"text": "the last wording\nand more", "priority": "high"}
-        )
+        event = await house.platform.fill(queued, "Edit", {"text": "the last wording\nand more"})
         assert "the last wording" in (await house.answer(event, None, {queued.id})).text
-        [stored] = house.query("SELECT title, body, priority FROM task")
-        assert stored == ("the last wording", "and more", 0)
+        [stored] = house.query("SELECT title, body FROM task")
+        assert stored == ("the last wording", "and more")
 
     async def test_a_thread_is_called_what_its_task_is_and_put_away_at_its_end(self, house: House) -> None:
         needs(house, Feature.TITLES)

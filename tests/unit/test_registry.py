@@ -271,15 +271,15 @@ def test_help_of_a_command_has_usage_arguments_choices_defaults_example_and_role
     for part in (
         "**task add**: Queue a task.",
         "`task add <project> <text…>",
-        "- `project`: project; may be left out where the project is plain from the place",
-        "- `priority`: urgency; one of high, normal, low; normal unless said",
-        "- `after`: tasks that must be finished first; several with commas",
-        "- `max-retries`: how often it is tried again; a whole number",
+        "- **project**: project; may be left out where the project is plain from the place",
+        "- **priority**: urgency; one of high, normal, low; normal unless said",
+        "- **after**: tasks that must be finished first; several with commas",
+        "- **max-retries**: how often it is tried again; a whole number",
         "For example: `task add api fix it`",
         "Needs the role operator. Also: `add`.",
     ):
         assert part in text
-    assert "- `confirm`: yes, really do it; yes or no" in help_command(made()["task delete"])
+    assert "- **confirm**: yes, really do it; yes or no" in help_command(made()["task delete"])
 
 
 def test_the_commands_page_has_every_command_once_and_is_stable() -> None:
