@@ -61,8 +61,9 @@ async def _signed_in(person: Person, api: str) -> tuple[str, discord.Client, dis
         except (discord.DiscordException, OSError) as fault:
             await client.close()
             known = isinstance(fault, discord.LoginFailure)
-            words = "Discord does not know that token; reset it and copy the new one" if known else str(fault)
-            person.found(False, words or type(fault).__name__)
+            words = "Discord does not know that token; reset it and copy the new one"
+            away = f"Discord cannot be reached, so the token was not tried: {fault or type(fault).__name__}"
+            person.found(False, words if known else away)
             continue
         person.found(True, f"signed in as {client.user}")
         return token, client, info

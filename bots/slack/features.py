@@ -15,7 +15,10 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("as messages of their own behind the text"),
     Feature.IMAGES: full(),
-    Feature.QUIET: degraded("Slack rings only for those who follow the thread; they can mute it"),
+    Feature.QUIET: degraded(
+        "Slack rings only for those who follow the thread; they can mute it. Progress is one reply that grows, where "
+        "Slack lets it"
+    ),
     Feature.COMPLETION: none("`help`, and a refusal names the nearest command"),
     Feature.AMENDING: full(),
     Feature.WITHDRAWING: full("by deleting the message"),

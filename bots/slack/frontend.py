@@ -21,6 +21,7 @@ from bots.slack.sending import Sender
 from bots.slack.session import Session, ended_words, missing_words
 from bots.slack.settings import NAME, SlackSettings
 from bots.slack.sockets import Sockets
+from bots.slack.streams import Streams
 from bots.slack.workspace import Workspace
 from orchestrator.errors import UserError
 from orchestrator.transport import (
@@ -52,6 +53,7 @@ class SlackFrontend:
         """Where Slack's requests arrive, over HTTP."""
         self._settings = settings
         self._limits = Limits()
+        self._streams = Streams(enabled=settings.streaming)
         self._session: Session | None = None
         self._workspace: Workspace | None = None
         self._sender: Sender | None = None
@@ -80,7 +82,7 @@ class SlackFrontend:
         home = workspace.channels.get(self.home)
         me = workspace.identity.name
         if home is None and workspace.listed:
-            words = f"I am not in the home channel {self.home}: invite me there (`/invite @{me}`)"
+            words = f"I am not in the home channel {self.home}: invite me there (`/invite @{me}`), or correct `home`"
             found.append(Finding(good=False, text=words))
         elif home is not None and home.archived:
             words = f"the home channel #{home.name} is archived: unarchive it, or configure another as `home`"
@@ -122,7 +124,10 @@ class SlackFrontend:
         marks = Marks(intake, identity.team)
         await marks.begin()
         self._limits.files = identity.may("files:write")
-        self._sender = Sender(session, intake, workspace, self._limits, ended=self._token_ended)
+        self._streams.connect(session, identity.team)
+        self._sender = Sender(
+            session, intake, workspace, self._limits, self._streams, ended=self._token_ended
+        )
         self._catching = CatchUp(session, intake, workspace, marks)
         hearing = Hearing(
             intake,
@@ -130,6 +135,7 @@ class SlackFrontend:
             marks,
             self._catching,
             errand=self._errand,
+            heard=self._streams.heard,
             home=self._show_home,
             ended=self._end,
         )
@@ -193,6 +199,7 @@ class SlackFrontend:
             errand.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)
         self._sender = self._pressing = self._catching = None
+        await self._streams.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()

@@ -36,6 +36,7 @@ class Hearing:
         catching: CatchUp,
         *,
         errand: Errands,
+        heard: Callable[[Inbound], None],
         home: Callable[[str], Awaitable[None]],
         ended: Callable[[str], None],
     ) -> None:
@@ -44,6 +45,7 @@ class Hearing:
         self._marks = marks
         self._catching = catching
         self._errand = errand
+        self._heard = heard
         self._home = home
         self._ended = ended
         self._orders: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -74,6 +76,7 @@ class Hearing:
             await self._store(event, mark)
 
     async def _store(self, event: Inbound, ts: str) -> None:
+        self._heard(event)
         channel = event.place.channel
         known = await self._catching.caught_up(channel)
         await self._marks.store(channel, ts if known else "", event)
@@ -126,12 +129,12 @@ class Hearing:
             case "member_left_channel" if mine:
                 await self._left(channel, "I was removed from")
             case "channel_deleted":
-                await self._left(channel, "somebody has deleted")
+                await self._left(channel, "somebody has deleted", "")
             case "channel_rename" | "group_rename":
                 self._workspace.renamed(channel, string(mapping(where).get("name"), 80))
             case "channel_archive" | "group_archive":
                 name = self._workspace.archived(channel, True)
-                await self._lost(f"somebody has archived {name}")
+                await self._lost(channel, f"somebody has archived {name}", "unarchive it")
             case "channel_unarchive" | "group_unarchive":
                 self._workspace.archived(channel, False)
 
@@ -143,11 +146,14 @@ class Hearing:
             await self._marks.store(channel, now())
         self._errand(self._workspace.learn(channel))
 
-    async def _left(self, channel: str, what: str) -> None:
+    async def _left(self, channel: str, what: str, way: str = "invite me again") -> None:
         if channel in self._workspace.channels:
-            await self._lost(f"{what} {self._workspace.left(channel)}")
+            await self._lost(channel, f"{what} {self._workspace.left(channel)}", way)
 
-    async def _lost(self, what: str) -> None:
-        me = self._workspace.identity.name
-        words = f"{what}. What is to be said there waits: invite me again (`/invite @{me}`), or bind its project to"
-        await self._intake.tell(NAME, f"{words} another channel with `project bind`")
+    async def _lost(self, channel: str, what: str, way: str) -> None:
+        """Tell it, unless a message that failed there has told it already."""
+        if channel in self._workspace.told:
+            return
+        self._workspace.told.add(channel)
+        lead = f"{what}. What is to be said there waits: {way}, or " if way else f"{what}: "
+        await self._intake.tell(NAME, f"{lead}bind its project to another channel with `project bind`")

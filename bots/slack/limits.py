@@ -6,6 +6,7 @@ refusal says how long to wait and nothing else, so what it teaches is that we we
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 from orchestrator.transport import Capabilities, Finding
@@ -21,6 +22,26 @@ _FORGOTTEN = 1800.0
 _EDITS = 45
 """Edits a minute; Slack takes about fifty."""
 _EDITS_AT_ONCE = 10.0
+_MINUTE = 61.0
+"""As long as one is, and what Slack's clock may differ by."""
+
+
+class Pace:
+    """Calls of one method, counted over a minute."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: deque[float] = deque()
+
+    def take(self) -> bool:
+        """Whether a call may go; then it is counted."""
+        now = time.monotonic()
+        while self._calls and self._calls[0] <= now - _MINUTE:
+            self._calls.popleft()
+        if len(self._calls) >= self._most:
+            return False
+        self._calls.append(now)
+        return True
 
 
 class Limits:

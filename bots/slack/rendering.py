@@ -1,7 +1,7 @@
 """Posts as Slack messages: blocks, a text for notifications, buttons, files. Pure.
 
-A wire is a message (`text` and `blocks`, perhaps with `reply_to`; `works` where it shows that work goes on) or a file
-of the message before it.
+A wire is a message (`text` and `blocks`, perhaps with `reply_to`; `works` where it shows that work goes on, `quiet`
+where it is progress and nothing else, which may go into a stream) or a file of the message before it.
 Words are rich text, see `bots.slack.markdown`; `text` is what a notification says, and is escaped and defused.
 """
 
@@ -42,12 +42,14 @@ def render(post: Post, caps: Capabilities) -> list[dict[str, Any]]:
     foot = buttons(pressed)
     parts = _fitting(replace(post, text=text), caps, size(head) + size(foot))
     last = parts[-1]
+    plain = post.quiet and not (post.card or pressed or last.files or post.reply_to)
     wires = []
     for part in parts:
         blocks = [*(head if part is parts[0] else ()), *_body(part), *(foot if part is last else ())]
         wire: dict[str, Any] = {"text": _told(part), "blocks": blocks}
         wire |= {"reply_to": part.reply_to} if part.reply_to else {}
         wire |= {"works": True} if _works(post) else {}
+        wire |= {"quiet": True} if plain else {}
         wires.append(wire)
     return wires + [_file(one) for one in last.files]
 

@@ -15,6 +15,7 @@ from bots.slack.limits import Limits
 from bots.slack.reading import mapping, stamp, string
 from bots.slack.session import Session, missing_words
 from bots.slack.settings import NAME
+from bots.slack.streams import Streams, is_piece, pieces
 from bots.slack.workspace import Workspace
 from orchestrator.transport import File, Intake, Later, Refused, Target, Unknown, Wire
 
@@ -47,6 +48,7 @@ class Sender:
         intake: Intake,
         workspace: Workspace,
         limits: Limits,
+        streams: Streams,
         *,
         ended: Callable[[str], None],
     ) -> None:
@@ -55,6 +57,7 @@ class Sender:
         self._intake = intake
         self._workspace = workspace
         self._limits = limits
+        self._streams = streams
         self._ended = ended
         self._uploads: dict[str, str] = {}
         """The ids of files that were uploaded under a key."""
@@ -65,7 +68,10 @@ class Sender:
     # -- messages
 
     async def post(self, to: Target, wire: Wire, key: str) -> str:
-        """Send a message or a file; returns the message's time, or the file's id."""
+        """Send a message or a file; returns the message's time, or the file's id, or that of a piece of a stream."""
+        if made := await self._streams.say(to, wire):
+            return made
+        await self._streams.end(to)  # what comes after this is not to stand above it
         if wire.get("attachment"):
             return await self._file(to, File(**wire["file"]), key)
         payload = {"key": key} | ({"reply_to": wire["reply_to"]} if wire.get("reply_to") else {})
@@ -89,6 +95,8 @@ class Sender:
 
     async def edit(self, to: Target, message: str, wire: Wire) -> None:
         """Replace a message's text and blocks; both are given, since blocks that are left out would go."""
+        if is_piece(message):
+            raise Refused("a part of a stream cannot be changed by itself")
         if wait := self._limits.edit_wait():
             raise Later(wait, "edits have their own pace", everywhere=False)
         await self._send(
@@ -105,7 +113,9 @@ class Sender:
         )
 
     async def delete(self, to: Target, message: str) -> None:
-        """Remove a message, or a file with its message; harmless where it is gone."""
+        """Remove a message, or a file with its message; harmless where it is gone. A piece of a stream stays."""
+        if is_piece(message):
+            return
         if message.startswith("F"):
             request = self._web.files_delete(file=message)
         else:
@@ -117,10 +127,12 @@ class Sender:
                 raise
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> list[str]:
-        """Our messages in a place that were sent under *key*, oldest first; of a file those that may be it."""
+        """Our messages in a place that were sent under *key*, oldest first; of a file, or of progress in streams, which
+        carry no keys, those that may be it."""
         attachment = bool(wire.get("attachment"))
         file = File(**wire["file"]) if attachment else None
         found: list[tuple[str, str]] = []
+        streamed: list[tuple[str, str]] = []
         cursor = ""
         for _ in range(_PAGES_MAX):
             try:
@@ -136,13 +148,14 @@ class Sender:
                     found += [(stamp(one.get("ts")), name) for name in self._files(one, file, key)]
                 elif _key(one) == key:
                     found.append((stamp(one.get("ts")), stamp(one.get("ts"))))
+                elif wire.get("quiet") and to.root and not _key(one):
+                    self._streams.abandoned(to, one)
+                    streamed += [(stamp(one.get("ts")), name) for name in pieces(one, wire)]
             if not cursor:
-                return [name for _, name in sorted(found)]
+                return [name for _, name in sorted(found or streamed, key=lambda one: one[0])]
         raise Unknown(f"{to.channel} is too long to be read to its beginning")
 
-    async def _page(
-        self, to: Target, cursor: str, since: float
-    ) -> tuple[list[Mapping[str, Any]], str]:
+    async def _page(self, to: Target, cursor: str, since: float) -> tuple[list[Mapping[str, Any]], str]:
         asked: dict[str, Any] = {"channel": to.channel, "limit": _PAGE, "include_all_metadata": True}
         asked |= {"cursor": cursor} if cursor else {}
         asked |= {"oldest": f"{since - _SKEW:.6f}"} if since > _SKEW else {}
@@ -207,6 +220,7 @@ class Sender:
         try:
             answer = await request
             self._told.pop(channel, None)
+            self._workspace.told.discard(channel)
             return answer
         except CLIENT as fault:
             await self._note(channel, fault)
@@ -235,13 +249,16 @@ class Sender:
         error = code(fault)
         if error in ENDED:
             self._ended(error)
-        elif error in GONE:
-            await self._tell(
-                channel,
+        elif error in GONE and channel not in self._workspace.told:
+            me = self._workspace.identity.name
+            way = {"is_archived": "unarchive it", "not_in_channel": f"invite me (`/invite @{me}`)"}
+            words = (
                 f"{self._workspace.called(channel)} takes no messages: {GONE[error]} ({error}). What is to be said "
-                f"there waits: invite me (`/invite @{self._workspace.identity.name}`), or bind its project to another "
-                "channel with `project bind`",
+                f"there waits: {way.get(error, 'mend that')}, or bind its project to another channel with "
+                "`project bind`"
             )
+            await self._tell(channel, words)
+            self._workspace.told.add(channel)
         elif error == "missing_scope":
             await self._tell(channel, missing_words([one.strip() for one in needed(fault).split(",")]))
 

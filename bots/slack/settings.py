@@ -72,9 +72,17 @@ class SlackSettings(BaseModel):
         None, description="For HTTP: the address and port where Slack's requests arrive, at /slack/events."
     )
     command: Annotated[str, AfterValidator(_command)] = Field("/aq", description="The slash command.")
+    streaming: bool = Field(
+        True, description="Show an agent's progress as one reply that grows, where Slack has such."
+    )
     api: Annotated[str, AfterValidator(_api)] = Field(
         "https://slack.com/api/", description="Base address of Slack's Web API."
     )
+
+    @property
+    def thread_sigil(self) -> str:
+        """What a command begins with in a thread, where there are no slash commands."""
+        return "!aq"
 
     @property
     def sigil(self) -> str:

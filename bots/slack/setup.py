@@ -72,8 +72,11 @@ async def _bot_token(person: Person, api: str) -> str:
         session = Session(_settings(api, token))
         try:
             identity = await session.sign_in()
-        except (Unusable, Later, Unknown, Refused) as fault:
+        except (Unusable, Refused) as fault:
             person.found(False, str(fault))
+            continue
+        except (Later, Unknown) as fault:
+            person.found(False, f"Slack cannot be reached, so the token was not tried: {_plainly(fault)}")
             continue
         finally:
             await session.close()
@@ -93,12 +96,18 @@ async def _app_token(person: Person, api: str, bot: str) -> str:
         except SlackApiError as fault:
             person.found(False, _refused(fault))
         except CLIENT as fault:
-            person.found(False, str(fault) or type(fault).__name__)
+            person.found(False, f"Slack cannot be reached, so the token was not tried: {_plainly(fault)}")
         else:
             person.found(True, "a socket can be opened")
             return token
         finally:
             await session.close()
+
+
+def _plainly(fault: Exception) -> str:
+    """What went wrong on the way, without the name of its class."""
+    words = str(fault) or type(fault).__name__
+    return re.sub(r"^\w+Error: ", "", words)
 
 
 def _refused(fault: SlackApiError) -> str:

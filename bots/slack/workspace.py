@@ -52,6 +52,8 @@ class Workspace:
         """Those that we are in."""
         self.listed = False
         """Whether all of them are known."""
+        self.told: set[str] = set()
+        """Those of which people know that nothing can be said there."""
         self._session = session
         self._command = command
         self._people: dict[str, str] = {}

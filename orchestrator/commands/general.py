@@ -251,6 +251,25 @@ async def link_person(ctx: Context, args: Link) -> Answer:
     return Post(text=f"🔗 {plain(name)} on {transport} is {plain(args.person)}.")
 
 
+class Unlink(Arguments):
+    """An account that is nobody's any more."""
+
+    account: Annotated[str, Positional("`platform:account`", max_length=200)]
+
+
+@here.command(
+    "person unlink",
+    role=Role.ADMIN,
+    summary="Take an account from whoever has it.",
+    example="person unlink slack:U024BE7LH",
+)
+async def unlink_person(ctx: Context, args: Unlink) -> Answer:
+    """Accounts of the configuration are changed there."""
+    transport, _, name = args.account.partition(":")
+    person = await people.unlink(ctx.tx, transport, name)
+    return Post(text=f"✂️ {plain(args.account)} is not {plain(person)} any more.")
+
+
 class OnePerson(Arguments):
     """A person."""
 

@@ -124,6 +124,23 @@ async def link(tx: Tx, transport: str, name_there: str, person_id: str) -> None:
         await _link(tx, transport, name_there, person_id, PAIRED)
 
 
+async def unlink(tx: Tx, transport: str, name_there: str) -> str:
+    """Take an account from whoever has it, whose id is returned; refused for one of the configuration."""
+    row = await tx.first(
+        sa.select(account.c.person_id, account.c.source).where(
+            account.c.transport == transport, account.c.account == name_there
+        )
+    )
+    if row is None:
+        raise NotFound(f"nobody has the account {transport}:{name_there}; `person list` shows them")
+    if row["source"] == CONFIGURED:
+        raise Conflict(f"{transport}:{name_there} stands in the configuration; change that, and `restart`")
+    await tx.execute(
+        account.delete().where(account.c.transport == transport, account.c.account == name_there)
+    )
+    return str(row["person_id"])
+
+
 async def record(tx: Tx, now: float, who: str, what: str, verdict: str, detail: str = "") -> None:
     """Add a line to the audit trail."""
     await tx.execute(

@@ -151,3 +151,7 @@ async def test_an_account_is_linked_to_somebody_who_is_known(chat: Chat) -> None
     ):
         assert (await chat.say(line))["verdict"] == "refused", line
     assert (await chat.say("version", "U3"))["verdict"] == "refused"
+    assert "is not olga any more" in (await chat.say("person unlink chat:U1"))["text"]
+    assert (await chat.say("version", "U1"))["verdict"] == "refused"
+    for line in ("person unlink chat:U1", "person unlink chat:ann", "person unlink nonsense"):
+        assert (await chat.say(line))["verdict"] == "refused", line

@@ -208,7 +208,10 @@ async def test_a_channel_that_takes_nothing_is_told_once_and_others_go_on(
         with pytest.raises(Later) as later:
             await slack.frontend.post(Target(channel=other), wire, "key")
         assert not later.value.everywhere
-    assert len([one for one in listener.complaints if "takes no messages" in one]) == 1
+    await slack.server.settled()
+    told = [one for one in listener.complaints if "project bind" in one]
+    assert len(told) == 1, "by the event or by the refusal, whichever came first"
+    assert ("unarchive" in told[0]) == (what == "archive")
     await say(slack)
 
 

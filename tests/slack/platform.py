@@ -20,6 +20,7 @@ from orchestrator.words import fence
 from tests.contract.frontends import Platform, Seen
 from tests.servers.slack import Limited, LoseAnswer, Message, Person, SlackServer
 from tests.servers.slack.words import pings
+from tests.slack.readable import Readable
 
 Json = dict[str, Any]
 
@@ -95,7 +96,14 @@ class Slack(Platform):
         payload: Mapping[str, Any] = (message.metadata or {}).get("event_payload", {})
         files = tuple((name, data.decode("utf-8", "replace")) for name, data in message.files)
         root = message.thread_ts if message.is_reply else None
-        return shown(message.blocks, id=message.ts, root=root, reply_to=payload.get("reply_to"), files=files)
+        streamed = [one for chunk in message.chunks for one in chunk.get("blocks", [])]
+        return shown(
+            [*streamed, *message.blocks],
+            id=message.ts,
+            root=root,
+            reply_to=payload.get("reply_to"),
+            files=files,
+        )
 
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         said = text if root else f"<@{self.app.user_id}> {text}"
@@ -198,7 +206,7 @@ def words(value: Any) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def in_slack(**more: Any) -> AsyncIterator[Slack]:
     """The platform, with everybody in the channel."""
-    async with SlackServer(**more) as server:
+    async with Readable(**more) as server:
         platform = Slack(server)
         try:
             yield platform
