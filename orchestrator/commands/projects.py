@@ -10,15 +10,19 @@ from orchestrator.commands.arguments import Arguments, FreeText, Option, Positio
 from orchestrator.commands.context import Answer, Context, Deferred, Listing
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, UserError
-from orchestrator.lifecycle import counted, flat, mark
+from orchestrator.lifecycle import counted, flat, heading, mark, review_actions
 from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
-from orchestrator.store import projects, runs, tasks
+from orchestrator.store import outbox, projects, runs, tasks
 from orchestrator.store.database import Tx
-from orchestrator.transport import Card, Post
+from orchestrator.store.outbox import key_of
+from orchestrator.tasks import TaskStatus
+from orchestrator.transport import Card, Place, Post
 from orchestrator.words import plain
 from orchestrator.workspaces.git import check_source
 
 here = Registry()
+_RESTATED = 50
+"""Open tasks whose threads are opened anew where a channel is gone."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
@@ -225,12 +229,39 @@ async def bind(ctx: Context, args: Bind) -> Answer:
     if transport != here.transport and not args.channel:
         raise UserError(f"name the channel on {transport}: `channel:…`, or let one be made with `new:yes`")
     channel = frontend.channel(args.channel or here.channel)
-    await projects.bind(ctx.tx, args.project, transport, channel)
-    return _bound(args.project, channel, transport)
+    given_up = await _move(ctx, ctx.tx, args.project, Place(transport=transport, channel=channel))
+    return _bound(args.project, channel, transport, given_up)
 
 
-def _bound(project: str, channel: str, transport: str) -> Post:
+async def _move(ctx: Context, tx: Tx, project: str, to: Place) -> int:
+    """Bind the project. Where its channel of before takes nothing any more, give up what waits for that, and say in
+    the new one how its open tasks stand; returns how much was given up."""
+    before = (await projects.channels(tx, project)).get(to.transport)
+    await projects.bind(tx, project, to.transport, to.channel)
+    connection = ctx.services.frontends()[to.transport]
+    if before in (None, to.channel) or before not in connection.put_off:
+        return 0
+    given_up = await outbox.give_up(tx, to.transport, before, f"{project} is bound to {to.channel} now")
+    left = [
+        one for one in TaskStatus if one not in (TaskStatus.COMPLETED, TaskStatus.DEFINED, TaskStatus.READY)
+    ]
+    found, _ = await tasks.page(tx, project_id=project, statuses=left, offset=0, limit=_RESTATED)
+    for task in found:
+        await ctx.lifecycle.open_thread(tx, task)
+        if task.status is TaskStatus.AWAITING_APPROVAL:
+            note = Post(text=f"{heading(task)} awaits approval.", actions=review_actions(task))
+            key = key_of("moved", task.id, to.transport, to.channel, ctx.now)
+            await ctx.lifecycle.speaker.reply(tx, to, None, note, key=key)
+    return given_up
+
+
+def _bound(project: str, channel: str, transport: str, given_up: int) -> Post:
     words = f"🔗 Project **{project}** speaks in {plain(channel)} on {transport} from now on."
+    if given_up:
+        words += (
+            f" {counted(given_up, 'message')} for its channel of before, which takes none, "
+            f"{'is' if given_up == 1 else 'are'} given up; its open tasks have new threads."
+        )
     return Post(text=words, data={"project": project, "transport": transport, "channel": channel})
 
 
@@ -241,8 +272,8 @@ async def _bind_new(ctx: Context, transport: str, args: Bind) -> Post:
     topic = f"agent-queue: project {args.project}"
     channel = await frontend.make_channel(args.channel or args.project, topic, account)
     async with ctx.services.database.transaction() as tx:
-        await projects.bind(tx, args.project, transport, channel)
-    return _bound(args.project, channel, transport)
+        given_up = await _move(ctx, tx, args.project, Place(transport=transport, channel=channel))
+    return _bound(args.project, channel, transport, given_up)
 
 
 @here.command(

@@ -6,7 +6,7 @@ repeating it where the platform honours keys, else by reading the lane back; it 
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,6 +84,7 @@ class Relay:
                     rows = await outbox.lanes(tx, self._frontend.name)
                 for row in rows:
                     self._tend(row["lane"], row["urgency"])
+                self._forget_reasons([row["lane"] for row in rows])
                 if rows:
                     self._idle.clear()
                 elif not self._lanes and not self._awake.is_set():
@@ -104,6 +105,12 @@ class Relay:
         except TimeoutError:
             return False
         return True
+
+    def _forget_reasons(self, lanes: Sequence[str]) -> None:
+        """Keep no reason for a channel for which nothing waits any more."""
+        for channel in list(self.put_off):
+            if not any(lane == channel or lane.startswith(f"{channel}#") for lane in lanes):
+                del self.put_off[channel]
 
     def _tend(self, lane: str, urgency: int) -> None:
         """See that somebody delivers *lane*, and hurries if it holds more than progress."""
@@ -210,7 +217,8 @@ class Relay:
                 message = await outbox.open_message(tx, self._frontend.name, lane)
             if message is None:
                 return None
-            await outbox.claim(tx, message.id, self._clock())
+            if not await outbox.claim(tx, message.id, self._clock()):
+                return None
             to, subject = await self._where(tx, message)
         if message.urgency == Lane.PROGRESS:
             self._paced[lane] = asyncio.get_running_loop().time() + self._pause(lane)

@@ -243,13 +243,31 @@ async def _edits(tx: Tx, edit: Entry, payloads: Sequence[dict[str, Any]]) -> lis
     return messages
 
 
-async def claim(tx: Tx, message_id: int, now: float) -> None:
-    """Mark a message as being sent; committed before the send."""
-    await tx.execute(
+async def claim(tx: Tx, message_id: int, now: float) -> bool:
+    """Mark a message as being sent; committed before the send. False where it was given up meanwhile."""
+    changed = await tx.execute(
         wire.update()
-        .where(wire.c.id == message_id)
+        .where(wire.c.id == message_id, sa.text("state IN ('ready', 'sending', 'held')"))
         .values(state=Sending.SENDING, sent_at=now, attempts=wire.c.attempts + 1)
     )
+    return changed > 0
+
+
+async def give_up(tx: Tx, transport: str, channel: str, why: str) -> int:
+    """Send nothing any more of what waits for a channel, and forget its threads; returns how much that was."""
+    here = (outbox.c.transport == transport, outbox.c.channel == channel)
+    queued = await tx.execute(outbox.update().where(sa.text("state = 'ready'"), *here).values(state=CUT))
+    cut_ = await tx.execute(
+        wire.update()
+        .where(
+            sa.text("state IN ('ready', 'sending', 'held')"),
+            wire.c.transport == transport,
+            wire.c.channel == channel,
+        )
+        .values(state=Sending.REFUSED, error=why)
+    )
+    await tx.execute(thread.delete().where(thread.c.transport == transport, thread.c.channel == channel))
+    return queued + cut_
 
 
 async def settle(tx: Tx, message_id: int, state: Sending, **fields: Any) -> None:

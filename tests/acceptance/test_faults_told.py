@@ -156,3 +156,28 @@ async def test_a_channel_that_is_deleted(house: House, name: str) -> None:
     await announced(house, "waits for you")
     await house.set_up("project edit p approval:auto")
     await stands(house, name, "deleted" if name == "slack" else "not there any more")
+
+
+async def test_a_project_whose_channel_was_deleted_goes_on_in_another(house: House) -> None:
+    await house.build(approval="required")
+    discord = discord_of(house)
+    lost = discord.server.channel(discord.guild, "lost")
+    house.platform = house.platforms["terminal"]
+    assert "speaks in" in (await house.ask(f"project bind p on:discord channel:{lost}")).text
+    await announced(house, "a first one")
+    discord.server.delete_channel(lost)
+    await announced(house, "waits for you")
+    await house.until(lambda: house.life.waits("discord"))
+    answer = await house.ask("project bind p on:discord new:yes channel:found")
+    assert "given up" in answer.text
+    channel = house.query("SELECT channel FROM binding WHERE transport = 'discord'")[0][0]
+
+    def shown() -> bool:
+        messages = discord.server.messages(channel)
+        told = [str(one.embeds) + one.content for one in messages]
+        return all(sum(words in one for one in told) == 2 for words in ("a first one", "waits for you"))
+
+    await house.until(shown)
+    await house.until(lambda: not house.life.waits("discord"))
+    status = (await house.ask("status")).card
+    assert "unsent" not in status.partition("discord:")[2], status

@@ -53,6 +53,10 @@ class Life(Daemon):
             settings, create=lambda name, section, **more: platforms[name].build(section, **more)
         )
 
+    def waits(self, name: str) -> bool:
+        """Whether some channel of a frontend takes nothing, and what is to be said there waits."""
+        return any(one.put_off for one in self._connections if one.frontend.name == name)
+
     def states(self) -> dict[str, str]:
         """How each frontend stands."""
         return {one.frontend.name: one.state for one in self._connections}
