@@ -97,7 +97,7 @@ class Gateway:
         post = Post(text=f"🔌 {transport}: {words}")
         key = key_of("told", transport, words, int(self._now() // 86400))
         async with self._db.transaction() as tx:
-            await self._speaker.notify(tx, post, None, key=key, but=transport)
+            await self._speaker.notify(tx, post, None, key=key)
 
     async def form(self, action: str) -> Form | None:
         """What is to be asked before a button's line is run; None where it is run, or refused, as it is."""

@@ -83,6 +83,9 @@ async def inbox(ctx: Context, args: Nothing) -> Answer:
     return Listing("Waits for people", lines, items, total, none="(nothing waits for you)").post()
 
 
+_NOT_BEGUN = (TaskStatus.DEFINED, TaskStatus.READY)
+
+
 @here.command("task show", role=Role.VIEWER, summary="Show a task.", example="task show swift-falcon")
 async def show(ctx: Context, args: OneTask) -> Answer:
     """All that is known of a task."""
@@ -107,7 +110,7 @@ async def show(ctx: Context, args: OneTask) -> Answer:
         fields.append(("needed by", ", ".join(t.id for t in needed_by)))
     data = task_data(task) | {"needs": [t.id for t in needs], "needed_by": [t.id for t in needed_by]}
     card = Card(title=f"{task.id}: {task.title}", fields=tuple(fields))
-    actions = () if task.status in (*RUNNING, TaskStatus.COMPLETED) else (edit_action(task),)
+    actions = (edit_action(task),) if task.status in _NOT_BEGUN else ()
     return Post(card=card, text=task.body, actions=actions, data=data)
 
 

@@ -109,7 +109,7 @@ BREAKS: dict[str, tuple[str, Callable[[House], object], Callable[[House], object
         "slack",
         lambda h: slack_of(h).server.kick(slack_of(h).app, slack_of(h).channel),
         lambda h: slack_of(h).server.invite(slack_of(h).app, slack_of(h).channel),
-        "not in it",
+        "#agents",
     ),
     "a scope is missing": (
         "slack",

@@ -46,6 +46,7 @@ async def queued(chat: Chat, text: str) -> tuple[str, str]:
 
 async def test_a_form_shows_how_the_task_reads_and_changes_what_was_filled_in(chat: Chat) -> None:
     task, edit = await queued(chat, "fix it\nall of it")
+    assert [one["label"] for one in (await chat.say(f"task show {task}"))["actions"]] == ["Edit"]
     form = await chat.gateway.form(edit)
     assert form is not None
     [text] = form.fields

@@ -262,7 +262,7 @@ async def test_a_send_whose_answer_is_lost_is_once_there_when_repeated_by_the_ne
         await bot.post(here, message(), "key-2")
     async with place.started() as bot:
         again = await bot.post(here, message(), "key-1")
-        assert list(await bot.find(here, "key-1")) == [again]
+        assert list(await bot.find(here, "key-1", message(), 0.0)) == [again]
     assert await place.keys() == ["key-1", "key-2"]
 
 
