@@ -26,6 +26,7 @@ from bots import registry
 from bots.gateway import Gateway
 from orchestrator.delivery.relay import Relay
 from orchestrator.errors import UserError
+from orchestrator.jobs import ended
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.redaction import Redactor
 from orchestrator.settings import Settings
@@ -168,12 +169,12 @@ class Daemon:
             log.info("daemon.ending", restart=self.restart_requested)
             for task in watch:
                 task.remove_done_callback(self._died)
-            await _cancel(intake)
+            await ended(intake)
             flush = self.settings.delivery.flush_seconds
             await asyncio.gather(*(c.relay.flush(flush) for c in self._connections if c.state == "connected"))
-            await _cancel(*links, *relays)
+            await ended(*links, *relays)
             await asyncio.gather(*(c.frontend.close() for c in self._connections))
-            await _cancel(starter)
+            await ended(starter)
             await self._stop_cycle()
 
     def _died(self, task: asyncio.Task[None]) -> None:
@@ -235,12 +236,6 @@ class Daemon:
         self._cycle_due = True
         if self._cycle_done.is_set() and self._cycle_job is not None:
             self._cycle_job.modify(next_run_time=datetime.now(UTC))
-
-
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run(config_path: Path | None) -> int:

@@ -18,6 +18,7 @@ from orchestrator.commands.tasks import say
 from orchestrator.delivery.posts import inbound_from_json, inbound_to_json
 from orchestrator.delivery.relay import backoff
 from orchestrator.errors import Conflict, Forbidden, UserError
+from orchestrator.jobs import ended
 from orchestrator.projects import Person, Role
 from orchestrator.store import inbox, messages, outbox, people, projects, tasks
 from orchestrator.store.database import Row, Signal, Tx
@@ -150,10 +151,7 @@ class Gateway:
                 if len(rows) < _PAGE:
                     await self._awake.wait()
         finally:
-            workers = list(self._workers.values())
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await ended(*self._workers.values())
 
     async def idle(self) -> None:
         """Wait until everything that is stored has been handled."""

@@ -9,6 +9,27 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
+_AGAIN = 5.0
+"""Seconds after which a task that goes on though it was cancelled is cancelled again."""
+
+
+async def ended(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel *tasks* and wait until they have ended.
+
+    A wait with a timeout that is over in the very moment of the cancellation swallows it (`asyncio.wait_for` up to
+    Python 3.11): whoever waits for such a task's end would wait for ever.
+    """
+    wanted = [task for task in tasks if task is not None]
+    left = {task for task in wanted if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN)
+    for task in wanted:
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody is warned of it
+
+
 class Jobs:
     """Named background tasks."""
 
@@ -40,18 +61,11 @@ class Jobs:
 
     async def cancel(self, name: str) -> None:
         """Cancel a job and wait for its end."""
-        task = self._running.get(name)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await ended(self._running.get(name))
 
     async def close(self) -> None:
         """Cancel every job and wait for their ends."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(*self._running.values())
 
     async def finished(self, seconds: float) -> bool:
         """Wait until no job runs, at most *seconds*."""

@@ -29,6 +29,7 @@ from bots.discord.session import (
 from bots.discord.settings import NAME, DiscordSettings
 from bots.discord.titles import Titles
 from orchestrator.errors import UserError
+from orchestrator.jobs import ended
 from orchestrator.transport import Capabilities, Finding, Intake, Post, Target, Unknown, Unusable, Wire
 
 log = structlog.get_logger(__name__)
@@ -209,7 +210,7 @@ class DiscordFrontend:
         line, self._line = self._line, None
         client, self._client = self._client, None
         if line is not None:
-            await _cancelled(line.reading)
+            await ended(line.reading)
             if line.reader is not None:
                 await line.reader.close()
             await line.titles.close()
@@ -217,7 +218,7 @@ class DiscordFrontend:
         if client is not None:
             await client.close()
         if line is not None:
-            await _cancelled(line.socket)
+            await ended(line.socket)
 
     async def _amiss(self, place: str, number: int) -> None:
         """A place takes nothing, or nobody lets us in any more."""
@@ -264,12 +265,6 @@ def _revoked() -> str:
         "Discord does not take the bot's token any more: take a new one from the developer portal (Bot, Reset Token), "
         "put it into the configuration and start the daemon again"
     )
-
-
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def create(settings: DiscordSettings, data_dir: Path) -> DiscordFrontend:

@@ -20,6 +20,7 @@ from bots.discord.interactions import Interactions
 from bots.discord.markdown import one_line
 from bots.discord.places import Places
 from bots.discord.settings import NAME
+from orchestrator.jobs import ended
 from orchestrator.transport import Inbound, InboundKind, Intake, Watermark
 
 log = structlog.get_logger(__name__)
@@ -105,9 +106,7 @@ class Reader:
         """Let interactions that were acknowledged be stored."""
         if self._taking:
             await asyncio.wait(self._taking, timeout=_LAST)
-        for task in self._taking:
-            task.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+        await ended(*self._taking)
 
     def _arrived(self, server: str) -> None:
         self._awaited.discard(server)

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from bots.discord.api import ARCHIVED, FAULTS, UNKNOWN_CHANNEL, Api, code
+from orchestrator.jobs import ended
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +84,7 @@ class Titles:
 
     async def close(self) -> None:
         """Rename no more."""
-        tasks = [one.task for one in self._threads.values() if one.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*(one.task for one in self._threads.values()))
 
     def _of(self, thread: str) -> _Thread:
         one = self._threads.get(thread)

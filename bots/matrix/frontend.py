@@ -29,6 +29,7 @@ from bots.matrix.session import Session, SessionFile, open_client, revoked
 from bots.matrix.settings import NAME, MatrixSettings
 from bots.matrix.syncing import Batch, Reader, SessionEnded
 from orchestrator.errors import UserError
+from orchestrator.jobs import ended
 from orchestrator.transport import (
     Capabilities,
     Finding,
@@ -191,9 +192,7 @@ class MatrixFrontend:
     async def close(self) -> None:
         """Read no more, then send no more, then let go of the homeserver and the keys."""
         reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        await ended(reading)
         invitations, self._invitations = self._invitations, None
         if invitations is not None:
             await invitations.close()

@@ -24,6 +24,7 @@ from bots.slack.sockets import Sockets
 from bots.slack.streams import Streams
 from bots.slack.workspace import Workspace
 from orchestrator.errors import UserError
+from orchestrator.jobs import ended
 from orchestrator.transport import (
     Capabilities,
     Finding,
@@ -186,18 +187,14 @@ class SlackFrontend:
     async def close(self) -> None:
         """Hear no more, then do no more, then let go of Slack."""
         serving, self._serving = self._serving, None
-        if serving is not None:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+        await ended(serving)
         sockets, self._sockets = self._sockets, None
         if sockets is not None:
             await sockets.close()
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             await endpoint.close()
-        for errand in list(self._errands):
-            errand.cancel()
-        await asyncio.gather(*self._errands, return_exceptions=True)
+        await ended(*self._errands)
         self._sender = self._pressing = self._catching = None
         await self._streams.close()
         session, self._session = self._session, None

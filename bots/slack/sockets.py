@@ -20,6 +20,7 @@ from bots.slack.faults import CLIENT, code, failure
 from bots.slack.reading import mapping, string
 from bots.slack.session import Session
 from orchestrator.delivery.relay import backoff
+from orchestrator.jobs import ended
 from orchestrator.transport import Later, Unusable
 
 log = structlog.get_logger(__name__)
@@ -130,14 +131,10 @@ class Sockets:
     async def close(self) -> None:
         """Read no more; what is being handled gets to end for a moment."""
         sockets = list(self._open)
-        for task in self._reading:
-            task.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        await ended(*self._reading)
         if self._working:
             await asyncio.wait(self._working, timeout=_LAST)
-        for task in self._working:
-            task.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await ended(*self._working)
         for socket in sockets:
             with suppress(*CLIENT):
                 await socket.close()

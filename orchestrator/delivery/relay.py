@@ -15,6 +15,7 @@ import structlog
 from orchestrator.delivery.budget import Budget
 from orchestrator.delivery.grouping import as_one, next_group, scarce, superseded
 from orchestrator.delivery.posts import post_to_json
+from orchestrator.jobs import ended
 from orchestrator.store import outbox, people
 from orchestrator.store.database import Database, Signal, Tx
 from orchestrator.store.outbox import Entry, Message, Op, Sending, key_of, root_key
@@ -91,10 +92,7 @@ class Relay:
                     self._idle.set()
                 await self._awake.wait()
         finally:
-            tasks = list(self._lanes.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*self._lanes.values())
 
     async def flush(self, seconds: float) -> bool:
         """Wait until everything is delivered, at most *seconds*; False where something is left."""
