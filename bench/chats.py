@@ -244,7 +244,7 @@ async def _states(session: Session) -> Any:
     return answer["wire"]["data"]["frontends"]
 
 
-_LINE = re.compile(r"(\S+) says (\d+)$", re.MULTILINE)
+_LINE = re.compile(r"(\S+) says (\d+)")  # what follows may stand in the next block, read without a break
 _WHOLE = re.compile(r"… \d+ lines.*, all attached …")
 
 
