@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bots.features import Feature, Support, degraded, full, none
 from bots.rendering import as_wire, fit
 from orchestrator.delivery.posts import inbound_from_json
+from orchestrator.jobs import ended
 from orchestrator.transport import (
     Capabilities,
     Finding,
@@ -164,9 +165,7 @@ class ScriptedFrontend:
 
     async def close(self) -> None:
         """Listen no more; what is late still arrives."""
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+        await ended(self._listener)
         await asyncio.gather(*self._late)
 
     async def post(self, to: Target, wire: Wire, key: str) -> str:

@@ -33,6 +33,7 @@ from bots.discord.events import time_of
 from bots.discord.markdown import one_line
 from bots.discord.rendering import SUPPRESS_EMBEDS
 from bots.discord.titles import Titles
+from orchestrator.jobs import ended
 from orchestrator.transport import Later, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
@@ -90,9 +91,7 @@ class Sender:
 
     async def close(self) -> None:
         """Let requests under way end for a while, and drop what runs beside the sends."""
-        for errand in self._errands:
-            errand.cancel()
-        await asyncio.gather(*self._errands, return_exceptions=True)
+        await ended(*self._errands)
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=_LAST)
 

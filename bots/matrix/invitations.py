@@ -9,6 +9,7 @@ from nio import AsyncClient, ErrorResponse
 
 from bots.matrix.faults import failure
 from bots.matrix.settings import NAME
+from orchestrator.jobs import ended
 from orchestrator.transport import Intake, Later, Refused, Unknown, Watermark
 
 log = structlog.get_logger(__name__)
@@ -48,10 +49,7 @@ class Invitations:
 
     async def close(self) -> None:
         """Leave those that are not answered to the next life."""
-        tasks = list(self._answering.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*self._answering.values())
 
     def _begin(self, room: str, inviter: str) -> None:
         self._pending[room] = inviter

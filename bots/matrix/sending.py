@@ -22,6 +22,7 @@ from nio.exceptions import EncryptionError, LocalProtocolError, SendRetryError
 from bots.matrix.faults import NETWORK, failure, retry_after, status
 from bots.matrix.limits import Limits
 from bots.matrix.rendering import edited, file_content, mimetype_of, qualified, relation
+from orchestrator.jobs import ended
 from orchestrator.transport import File, Later, Refused, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
@@ -59,9 +60,7 @@ class Sender:
     async def close(self) -> None:
         """End what runs beside the sends, begin no more requests, and let those under way end for a while."""
         self._client.send = _closed  # the library would open a new connection
-        for errand in self._errands:
-            errand.cancel()
-        await asyncio.gather(*self._errands, return_exceptions=True)
+        await ended(*self._errands)
         if self._requests:
             await asyncio.wait(self._requests, timeout=_LAST)
 

@@ -91,6 +91,7 @@ class Sender:
         )
         if not (made := stamp(answer.get("ts"))):
             raise Unknown("the answer names no message")
+        self._works(to.channel)
         return made
 
     async def edit(self, to: Target, message: str, wire: Wire) -> None:
@@ -186,6 +187,7 @@ class Sender:
         except Refused:
             self._uploads.pop(key, None)  # such as one that Slack has forgotten
             raise
+        self._works(to.channel)
         return uploaded
 
     async def _uploaded(self, to: Target, file: File) -> str:
@@ -218,10 +220,7 @@ class Sender:
     async def _send(self, channel: str, request: Any, *, edit: bool = False) -> Any:
         """The answer to a request about a channel; where there is none, who should know is told."""
         try:
-            answer = await request
-            self._told.pop(channel, None)
-            self._workspace.told.discard(channel)
-            return answer
+            return await request
         except CLIENT as fault:
             await self._note(channel, fault)
             raise self._failure(fault, edit) from fault
@@ -261,6 +260,11 @@ class Sender:
             self._workspace.told.add(channel)
         elif error == "missing_scope":
             await self._tell(channel, missing_words([one.strip() for one in needed(fault).split(",")]))
+
+    def _works(self, channel: str) -> None:
+        """Something was posted in a channel: what is amiss with it from now on is told anew."""
+        self._told.pop(channel, None)
+        self._workspace.told.discard(channel)
 
     async def _tell(self, channel: str, words: str) -> None:
         if self._told.get(channel) == words:

@@ -24,6 +24,7 @@ from bots.slack.limits import Pace
 from bots.slack.reading import mapping, stamp, string
 from bots.slack.rendering import size
 from bots.slack.session import Session, ask
+from orchestrator.jobs import ended
 from orchestrator.transport import Inbound, InboundKind, Later, Refused, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
@@ -101,9 +102,7 @@ class Streams:
             self._forget(stream)
         if self._stopping:
             await asyncio.wait(self._stopping, timeout=_STOP_PATIENCE)
-        for task in list(self._stopping):
-            task.cancel()
-        await asyncio.gather(*self._stopping, return_exceptions=True)
+        await ended(*self._stopping)
         self._web = None
 
     def heard(self, event: Inbound) -> None:

@@ -26,6 +26,7 @@ from bots.terminal.listening import listen, peer_uid, user_name
 from bots.terminal.settings import TerminalSettings
 from bots.terminal.wires import CAPABILITIES, wires
 from orchestrator.errors import UserError
+from orchestrator.jobs import ended
 from orchestrator.store import transcript
 from orchestrator.store.database import Database, Signal
 from orchestrator.transport import Capabilities, Finding, Intake, Post, Target, Unknown, Wire
@@ -128,10 +129,7 @@ class TerminalFrontend:
         self._server = None
         if self._owns_file():
             self.socket.unlink(missing_ok=True)
-        clients = list(self._clients)
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
+        await ended(*self._clients)
 
     async def post(self, to: Target, wire: Wire, key: str) -> str:
         """Store one message of ours."""

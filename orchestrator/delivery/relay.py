@@ -6,7 +6,7 @@ repeating it where the platform honours keys, else by reading the lane back; it 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -84,8 +84,9 @@ class Relay:
                 async with self._db.read() as tx:
                     rows = await outbox.lanes(tx, self._frontend.name)
                 for row in rows:
-                    self._tend(row["lane"], row["urgency"])
-                self._forget_reasons([row["lane"] for row in rows])
+                    self._tend(row["lane"], row["channel"], row["urgency"])
+                waiting = {row["channel"] for row in rows}
+                self.put_off = {one: why for one, why in self.put_off.items() if one in waiting}
                 if rows:
                     self._idle.clear()
                 elif not self._lanes and not self._awake.is_set():
@@ -104,13 +105,7 @@ class Relay:
             return False
         return True
 
-    def _forget_reasons(self, lanes: Sequence[str]) -> None:
-        """Keep no reason for a channel for which nothing waits any more."""
-        for channel in list(self.put_off):
-            if not any(lane == channel or lane.startswith(f"{channel}#") for lane in lanes):
-                del self.put_off[channel]
-
-    def _tend(self, lane: str, urgency: int) -> None:
+    def _tend(self, lane: str, channel: str, urgency: int) -> None:
         """See that somebody delivers *lane*, and hurries if it holds more than progress."""
         hurry = self._hurry.setdefault(lane, asyncio.Event())
         if urgency < Lane.PROGRESS:
@@ -118,7 +113,7 @@ class Relay:
             for budget in self._budgets.values():
                 budget.hasten(lane, urgency)
         if lane not in self._lanes:
-            task = asyncio.create_task(self._drain(lane), name=f"relay {self._frontend.name} {lane}")
+            task = asyncio.create_task(self._drain(lane, channel), name=f"relay {self._frontend.name} {lane}")
             self._lanes[lane] = task
             task.add_done_callback(lambda _: self._drained(lane))
 
@@ -130,12 +125,12 @@ class Relay:
         self._told = {one: told for one, told in self._told.items() if one in self._paced}
         self._awake.set()
 
-    async def _drain(self, lane: str) -> None:
+    async def _drain(self, lane: str, channel: str) -> None:
         """Deliver a lane until it is empty."""
         attempt = 0
         while True:
             try:
-                if not await self._step(lane):
+                if not await self._step(lane, channel):
                     return
                 attempt = 0
             except Exception:  # one send's trouble must stop neither its lane nor the others
@@ -143,7 +138,7 @@ class Relay:
                 attempt += 1
                 await asyncio.sleep(backoff(attempt))
 
-    async def _step(self, lane: str) -> bool:
+    async def _step(self, lane: str, channel: str) -> bool:
         """Deliver or settle one message of a lane; False when there is none."""
         hurry = self._hurry[lane]
         hurry.clear()
@@ -165,16 +160,16 @@ class Relay:
             return True
         if hurry.is_set() and urgency == Lane.PROGRESS:
             return True  # something urgent has come meanwhile
-        await self._budget(lane).acquire(urgency, lane)
+        await self._budget(channel).acquire(urgency, lane)
         claimed = await self._claim(lane, message)
         if claimed is not None:
             await self._send(*claimed)
         return True
 
-    def _budget(self, lane: str) -> Budget:
-        """What a lane's messages are counted with, by what the platform has shown of its pace."""
+    def _budget(self, channel: str) -> Budget:
+        """What a channel's messages are counted with, by what the platform has shown of its pace."""
         caps = self._frontend.capabilities()
-        of = lane.partition("#")[0] if caps.per_channel else ""
+        of = channel if caps.per_channel else ""
         budget = self._budgets.get(of) or self._budgets.setdefault(of, Budget(caps))
         budget.tune(caps)
         return budget
@@ -243,7 +238,7 @@ class Relay:
             await self._refused(message, self._redact(str(refusal)))
         except Later as later:
             if later.everywhere:
-                self._budget(message.lane).cool(later.seconds)
+                self._budget(message.channel).cool(later.seconds)
             else:
                 self.put_off[message.channel] = self._redact(str(later))
             await self._put(message, Sending.READY, not_before=self._clock() + later.seconds)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from orchestrator import jobs
 from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
@@ -231,16 +232,15 @@ class Driver:
                             return
                 except control.NobodyListens:
                     pass
-                ended = not process.alive(self._folder.read_supervisor())
+                gone = not process.alive(self._folder.read_supervisor())
                 if await self._read():  # what it wrote before it ended is there by now
                     return
-                if ended:
+                if gone:
                     await self._lost()
                     return
                 await asyncio.sleep(0.1)  # alive, but not listening yet
         finally:
-            teller.cancel()
-            await asyncio.gather(teller, return_exceptions=True)
+            await jobs.ended(teller)
 
     async def _read(self) -> bool:
         """Store what is new in the journal; True when the run needs no more following."""

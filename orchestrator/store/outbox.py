@@ -120,13 +120,13 @@ async def enqueue(tx: Tx, new: Entry) -> bool:
 
 
 def _unsent(transport: str, *lane: str) -> sa.Subquery:
-    """What is not sent on a platform, or in a lane of it: lane, urgency, id."""
-    queued = sa.select(outbox.c.lane, outbox.c.urgency, outbox.c.id).where(
+    """What is not sent on a platform, or in a lane of it: lane, channel, urgency, id."""
+    queued = sa.select(outbox.c.lane, outbox.c.channel, outbox.c.urgency, outbox.c.id).where(
         sa.text("state = 'ready'"),
         outbox.c.transport == transport,
         *(outbox.c.lane == one for one in lane),
     )
-    cut = sa.select(wire.c.lane, wire.c.urgency, wire.c.outbox_id).where(
+    cut = sa.select(wire.c.lane, wire.c.channel, wire.c.urgency, wire.c.outbox_id).where(
         sa.text("state IN ('ready', 'sending', 'held')"),
         wire.c.transport == transport,
         *(wire.c.lane == one for one in lane),
@@ -141,10 +141,11 @@ async def urgency(tx: Tx, transport: str, lane: str) -> int | None:
 
 
 async def lanes(tx: Tx, transport: str) -> list[Row]:
-    """Lanes with something to send: lane, urgency, since (lowest id), most urgent and oldest first."""
+    """Lanes with something to send: lane, channel, urgency, since (lowest id), most urgent and oldest first."""
     both = _unsent(transport)
     urgency, since = sa.func.min(both.c.urgency).label("urgency"), sa.func.min(both.c.id).label("since")
-    query = sa.select(both.c.lane, urgency, since).group_by(both.c.lane).order_by(urgency, since)
+    channel = sa.func.min(both.c.channel).label("channel")  # a lane has one
+    query = sa.select(both.c.lane, channel, urgency, since).group_by(both.c.lane).order_by(urgency, since)
     return list(await tx.all(query))
 
 

@@ -56,7 +56,6 @@ async def test_a_person_is_walked_to_a_configuration_that_works(
 async def test_nothing_is_written_where_the_person_gives_up(tmp_path: Path) -> None:
     async with at_keyboard(["setup", "matrix"], tmp_path) as typist:
         await typist.expect("whole user id")
-        typist.press(b"\x03")
-        await typist.expect("Nothing was written")
+        await typist.interrupt("Nothing was written")
         assert await typist.ended() == 1
     assert not (tmp_path / ".agent-queue").exists()

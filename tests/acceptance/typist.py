@@ -50,9 +50,14 @@ class Typist:
         await self.expect(question)
         os.write(self._descriptor, f"{words}\n".encode())
 
-    def press(self, keys: bytes) -> None:
-        """Press keys."""
-        os.write(self._descriptor, keys)
+    async def interrupt(self, text: str, tries: int = 30) -> None:
+        """Press Ctrl-C until *text* is shown: one that comes between a prompt and its reading is not noticed."""
+        for _ in range(tries):
+            os.write(self._descriptor, b"\x03")
+            with contextlib.suppress(TimeoutError):
+                await self.expect(text, seconds=2.0)
+                return
+        raise AssertionError(f"{text!r} was not shown:\n{self.shown}")
 
     async def ended(self, seconds: float = 60.0) -> int:
         """Wait for its end; returns its exit code."""
