@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from adapters import factory
+from adapters.abilities import MEANINGS as ABLE
+from adapters.abilities import Ability
 from agent_queue.pictures import pictures
 from bots import registry
-from bots.features import MEANINGS, Feature, Level, Support
+from bots.features import MEANINGS, Feature
 from bots.slack.manifest import page as manifest_page
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.registry import commands_page
 from orchestrator.settings import Settings, describe
+from orchestrator.support import Level, Support
 from orchestrator.tasks import STATUS_MEANINGS, TRANSITIONS, TaskStatus
 from orchestrator.transport import Capabilities
 
@@ -45,10 +49,7 @@ def configuration() -> str:
     for name, model in registry.settings_models().items():
         rows += describe(model, f"frontends.{name}.")
     for key, kind, default, meaning in rows:
-        cells = (f"`{key}`", kind, default, meaning)
-        lines.append(
-            "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
+        lines.append(f"| {' | '.join(map(_cell, (f'`{key}`', kind, default, meaning)))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -79,6 +80,38 @@ def frontends() -> str:
     return "\n".join(lines) + "\n"
 
 
+def adapters() -> Mapping[str, str]:
+    """docs/adapters/: what each agent type can do, in one table; and a page for each."""
+    about = {name: factory.about(name) for name in factory.TYPES}
+    columns = " | ".join(f"[{name}]({name}.md)" for name in about)
+    lines = [
+        _GENERATED + "# Agents\n",
+        "The contract suite, `tests/contract/`, drives every agent and asserts what this table says: ✅ it works,",
+        "🔶 it works in another way, — it does not, and what to do instead.\n",
+        f"| ability | {columns} |",
+        "|---" * (len(about) + 1) + "|",
+    ]
+    for ability in Ability:
+        cells = (_supported(one.ABILITIES[ability]) for one in about.values())
+        lines.append(f"| **{ability}** {ABLE[ability]} | {' | '.join(cells)} |")
+    pages = {name: _adapter(name, one) for name, one in about.items()}
+    return {"README": "\n".join(lines) + "\n", **pages}
+
+
+def _adapter(name: str, about: factory.About) -> str:
+    lines = [_GENERATED + f"# Agents of type `{name}`\n", about.PAGE]
+    lines += ["## What it can do\n", "| ability | |", "|---|---|"]
+    lines += [f"| {one} | {_supported(about.ABILITIES[one])} |" for one in Ability]
+    lines += ["\n## Settings\n", "In a profile of the configuration, or some of them with `agent add`.\n"]
+    lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in describe(about.Options)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def _supported(support: Support) -> str:
     return f"{_MARKS[support.level]} {support.how}".strip().replace("|", "\\|")
 
@@ -101,6 +134,7 @@ def pages() -> Mapping[Path, str]:
         docs / "commands.md": _GENERATED + commands_page(COMMANDS),
         docs / "configuration.md": configuration(),
         docs / "frontends.md": frontends(),
+        **{docs / "adapters" / f"{name}.md": page for name, page in adapters().items()},
         ROOT / "config" / "slack-manifest.yaml": manifest_page(),
         **{docs / "pictures" / f"{name}.svg": picture for name, picture in pictures().items()},
     }
@@ -108,4 +142,5 @@ def pages() -> Mapping[Path, str]:
 
 if __name__ == "__main__":
     for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)

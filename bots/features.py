@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.support import Support
 from orchestrator.transport import Capabilities
 
 
@@ -53,22 +54,6 @@ MEANINGS: Mapping[Feature, str] = {
 }
 
 
-class Level(StrEnum):
-    """How far a frontend supports something."""
-
-    FULL = "full"
-    DEGRADED = "degraded"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """How far, and in which way or what to do instead."""
-
-    level: Level
-    how: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """What docs/frontends.md says of one frontend."""
@@ -78,18 +63,3 @@ class Sheet:
     """How a command is said there."""
     limits: Capabilities | str = "the platform says"
     """Or why they cannot be told."""
-
-
-def full(how: str = "") -> Support:
-    """It is supported."""
-    return Support(Level.FULL, how)
-
-
-def degraded(how: str) -> Support:
-    """It is supported in part, or in another way."""
-    return Support(Level.DEGRADED, how)
-
-
-def none(how: str = "") -> Support:
-    """It is not supported."""
-    return Support(Level.NONE, how)

@@ -10,13 +10,14 @@ from pydantic import BaseModel
 
 from bots.asking import Found, Person
 from bots.discord.settings import DiscordSettings
-from bots.features import Feature, Sheet, Support
+from bots.features import Feature, Sheet
 from bots.matrix.settings import MatrixSettings
 from bots.scripted import ScriptedSettings
 from bots.slack.settings import SlackSettings
 from bots.terminal.settings import TerminalSettings
 from orchestrator.errors import UserError
 from orchestrator.store.database import Database
+from orchestrator.support import Support
 from orchestrator.transport import Frontend
 
 _SETTINGS: dict[str, type[BaseModel]] = {

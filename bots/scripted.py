@@ -17,10 +17,11 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from bots.features import Feature, Support, degraded, full, none
+from bots.features import Feature
 from bots.rendering import as_wire, fit
 from orchestrator.delivery.posts import inbound_from_json
 from orchestrator.jobs import ended
+from orchestrator.support import Support, degraded, full, none
 from orchestrator.transport import (
     Capabilities,
     Finding,

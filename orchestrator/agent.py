@@ -27,13 +27,27 @@ class Outcome(StrEnum):
     """The account has no tokens left for now."""
 
 
+class ToolKind(StrEnum):
+    """What a tool does, whatever an agent calls it: the policy of a project speaks of these."""
+
+    READ = "read"
+    EDIT = "edit"
+    RUN = "run"
+    FETCH = "fetch"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words of the agent. *verbatim* is program output, to be shown unformatted."""
+    """Words of the agent. *verbatim* is program output, to be shown unformatted.
+
+    *more*: the next Text goes on with the same paragraph; so words can be told while they are written.
+    """
 
     kind: ClassVar[str] = "text"
     text: str
     verbatim: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +90,47 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class PermissionRequest:
-    """The agent asks to be allowed *action*; *detail* is exactly what would be done."""
+    """The agent asks to be allowed *action*; *detail* is exactly what would be done: the command, the diff.
+
+    The last four are what a policy decides by; *paths* are absolute.
+    """
 
     kind: ClassVar[str] = "permission"
     request_id: str
     action: str
     detail: str
     choices: tuple[str, ...] = ("allow", "deny")
+    tool: str = ""
+    tool_kind: ToolKind = ToolKind.OTHER
+    paths: tuple[str, ...] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens (and money, in US dollars) used since the last Usage event."""
+    """Tokens (and money, in US dollars) used since the last Usage event.
+
+    With a *call_id*, what one call of a model has used: told again under the same id, it is counted once.
+    """
 
     kind: ClassVar[str] = "usage"
     tokens: int
     cost: float = 0.0
+    call_id: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """The account is limited. *resets_at* is Unix seconds, where the agent tells it."""
+    """The account is, or comes near, its limit. *resets_at* is Unix seconds, where the agent tells it.
+
+    *used* is the share of the limit that is used up, 1.0 where requests are refused.
+    """
 
     kind: ClassVar[str] = "rate_limit"
     message: str
     resets_at: float | None = None
+    used: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +139,15 @@ class Session:
 
     kind: ClassVar[str] = "session"
     session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file that the agent hands to people: its name, and where the supervisor keeps a copy of it."""
+
+    kind: ClassVar[str] = "attached"
+    name: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +189,7 @@ Event = (
     | Usage
     | RateLimit
     | Session
+    | Attached
     | Result
     | Started
     | Accepted
@@ -170,6 +210,8 @@ def event_from_json(data: dict[str, Any]) -> Event:
     }
     if data["kind"] == Result.kind:
         fields["outcome"] = Outcome(fields["outcome"])
+    if "tool_kind" in fields:
+        fields["tool_kind"] = ToolKind(fields["tool_kind"])
     event: Event = _KINDS[data["kind"]](**fields)
     return event
 
@@ -184,7 +226,7 @@ class RunContext:
     workdir: str
     prompt: str
     config: dict[str, Any] = field(default_factory=dict)
-    """The agent's own settings, as `agent add` stored them."""
+    """The agent's own settings, as its profile and `agent add` say."""
     env: dict[str, str] = field(default_factory=dict)
     """The whole environment of the agent: built, never inherited."""
     session_id: str | None = None

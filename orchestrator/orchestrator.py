@@ -87,6 +87,7 @@ class Orchestrator:
                 recorder=Recorder(self.lifecycle, settings.runs),
                 finisher=finisher,
                 settings=settings.runs,
+                profiles=settings.profiles,
                 folders=data / "runs",
                 supervisors=Standby(supervisor, plain_env(os.environ)),
                 clock=clock,

@@ -88,6 +88,8 @@ class Agent:
     id: str
     type: str
     slots: int = 1
+    profile: str = ""
+    """The name of settings in the configuration, below its own."""
     config: dict[str, Any] = field(default_factory=dict)
     created_at: float = 0.0
 

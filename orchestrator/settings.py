@@ -185,6 +185,10 @@ class Settings(_Section):
         default_factory=dict,
         description=f"Texts of {SECRET_MIN} characters or more, blotted out of all that is shown or logged.",
     )
+    profiles: dict[Annotated[str, AfterValidator(_one_line)], dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Settings of agents by a name, for `agent add … profile:<name>`; docs/adapters/ tells the keys.",
+    )
     frontends: dict[str, BaseModel] = Field(
         default_factory=dict,
         description="The chat platforms to connect to, each with its own keys.",

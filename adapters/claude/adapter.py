@@ -7,13 +7,11 @@ folded into that turn and bring no result of their own.
 
 import asyncio
 import os
-import shutil
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -26,7 +24,6 @@ from orchestrator.agent import AgentAdapter, CannotSend, OnEvent, Outcome, Resul
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK
 
-_MODES: tuple[str, ...] = get_args(sdk.PermissionMode)
 _MAX_LINE = 64 * 1024**2
 """Bytes of one message of the CLI; the SDK's own limit of 1 MiB is less than one large file."""
 _CONTROL_TIMEOUT = 10.0
@@ -37,25 +34,6 @@ _SIGN_IN = (
     "Claude Code is not signed in, or its key is not valid: run `claude` once as the daemon's user and sign in,"
     " or set ANTHROPIC_API_KEY for the daemon and name it in `runs.pass_env`."
 )
-
-
-def check(config: dict[str, Any]) -> None:
-    """Raise UserError where Claude Code cannot be started with *config*."""
-    mode = config.get("permission_mode", "acceptEdits")
-    if mode not in _MODES:
-        raise UserError(f"permission_mode of a claude agent: {mode!r} is none of {', '.join(_MODES)}")
-    for name in ("model", "cli_path"):
-        if not isinstance(config.get(name, ""), str):
-            raise UserError(f"{name} of a claude agent must be text, not {config[name]!r}")
-    path = config.get("cli_path")
-    if path and not os.access(path, os.X_OK):
-        raise UserError(f"cli_path of a claude agent: {path} is not a program")
-    bundled = Path(sdk.__file__).parent / "_bundled" / "claude"
-    if not path and not bundled.exists() and not shutil.which("claude"):
-        raise UserError(
-            "Claude Code is not installed: this build of claude-agent-sdk does not bring it along;"
-            " install it and give its path as cli_path"
-        )
 
 
 def make(stop_grace: float) -> AgentAdapter:
@@ -84,7 +62,6 @@ class ClaudeAdapter:
 
     async def start(self, context: RunContext) -> None:
         """Start the CLI, in the conversation of *context* if it is still known, else in a new one."""
-        check(context.config)
         self._context, self._mark = context, context.env.get(MARK)
         try:
             try:
@@ -98,7 +75,7 @@ class ClaudeAdapter:
 
     async def wait(self, on_message: OnEvent) -> Result:
         """Give the CLI the prompt, tell what it does, and return how it ended."""
-        self._tell = self._desk.tell = on_message
+        self._tell = self._desk.requests.tell = on_message
         try:
             await self._say(self._context.prompt)
             return await self._follow()
@@ -145,7 +122,7 @@ class ClaudeAdapter:
 
     async def answer(self, request_id: str, choice: str) -> None:
         """Answer what the agent asked; words in place of a permission deny it and are told to the agent."""
-        self._desk.answer(request_id, choice)
+        self._desk.requests.answer(request_id, choice)
 
     async def _connect(self, session_id: str | None) -> None:
         config = self._context.config

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from bots.features import Feature, Support, full, none
+from bots.features import Feature
+from orchestrator.support import Support, full, none
 from orchestrator.transport import Capabilities
 
 CAPABILITIES = Capabilities(

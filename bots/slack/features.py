@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from bots.features import Feature, Support, degraded, full, none
+from bots.features import Feature
 from bots.slack.limits import Limits
+from orchestrator.support import Support, degraded, full, none
 
 SUPPORT: Mapping[Feature, Support] = {
     Feature.THREADS: full("under a message in the project's channel"),

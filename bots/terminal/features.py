@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from bots.features import Feature, Support, degraded, full, none
+from bots.features import Feature
 from bots.terminal.wires import CAPABILITIES
+from orchestrator.support import Support, degraded, full, none
 
 SUPPORT: Mapping[Feature, Support] = {
     Feature.THREADS: full("beside the channel"),

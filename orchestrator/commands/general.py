@@ -11,6 +11,7 @@ from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, duration, flat, mark
 from orchestrator.projects import RepoState, Role
+from orchestrator.runs.profiles import profile_of
 from orchestrator.store import flags, outbox, people, projects, runs, tasks
 from orchestrator.transport import Card, Finding, Post, Tone
 from orchestrator.words import code, plain
@@ -108,7 +109,8 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
                 )
     for agent in await projects.agents(ctx.tx):
         try:
-            ctx.services.check_agent(agent.type, agent.config)
+            profile = profile_of(ctx.services.settings.profiles, agent)
+            ctx.services.check_agent(agent.type, {**profile, **agent.config})
             findings.append((agent.id, Finding(good=True, text=f"{agent.type} can be started")))
         except UserError as fault:
             findings.append((agent.id, Finding(good=False, text=str(fault))))

@@ -12,6 +12,7 @@ from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, flat, heading, mark, review_actions
 from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
+from orchestrator.runs.profiles import profile_of
 from orchestrator.store import outbox, projects, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
@@ -343,14 +344,15 @@ class NewAgent(Arguments):
     """A new agent."""
 
     agent: Annotated[str, Positional("its name")]
-    type_: Annotated[str, Positional("its type: command, claude")]
+    type_: Annotated[str, Positional("its type, as docs/adapters/ lists them")]
     slots: Annotated[int, Option("tasks that it does at once")] = 1
     model: Annotated[str | None, Option("the model, for agents that have a choice")] = None
     permission_mode: Annotated[str | None, Option("what it may do unasked, for agents that ask")] = None
+    profile: Annotated[str | None, Option("settings of that name in the configuration")] = None
     interactive: Annotated[bool | None, Option("a `command` that reads answers and words while it runs")] = (
         None
     )
-    argv: Annotated[str, FreeText("for `command`: the command line, without a shell")] = ""
+    argv: Annotated[str, FreeText("the command line of an agent that is any program, without a shell")] = ""
 
 
 @here.command(
@@ -368,8 +370,11 @@ async def add_agent(ctx: Context, args: NewAgent) -> Answer:
     config: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     if args.argv:
         config["argv"] = split_command(args.argv)
-    ctx.services.check_agent(args.type_, config)
-    new = Agent(id=name, type=args.type_, slots=args.slots, config=config, created_at=ctx.now)
+    profile = args.profile or ""
+    new = Agent(
+        id=name, type=args.type_, slots=args.slots, profile=profile, config=config, created_at=ctx.now
+    )
+    ctx.services.check_agent(new.type, {**profile_of(ctx.services.settings.profiles, new), **config})
     await projects.add_agent(ctx.tx, new)
     return Post(
         text=f"🤖 Agent **{name}** ({args.type_}) is ready for {counted(args.slots, 'task')} at once."

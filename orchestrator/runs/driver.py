@@ -20,6 +20,7 @@ from orchestrator.projects import Agent, Project, Repo
 from orchestrator.runs import control, journal, process
 from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
 from orchestrator.settings import RunSettings
@@ -48,6 +49,7 @@ class Tools:
     recorder: Recorder
     finisher: Finisher
     settings: RunSettings
+    profiles: Profiles
     folders: Path
     """Under which each run has its folder."""
     supervisors: process.Standby
@@ -215,7 +217,7 @@ class Driver:
             epoch=self._run.epoch,
             workdir=str(tree.path),
             prompt=build_prompt(task, words),
-            config={"title": task.title, **agent.config},
+            config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
         )

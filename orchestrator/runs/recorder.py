@@ -200,6 +200,8 @@ def _chunked(batch: Batch) -> Iterator[_Chunk | tuple[int, Event]]:
 
 
 def _as_text(event: Event) -> Text | None:
+    if isinstance(event, Text) and event.more:
+        return event
     if isinstance(event, Text):
         return Text(event.text.rstrip("\n") + ("\n" if event.verbatim else "\n\n"), event.verbatim)
     if isinstance(event, ToolCall):

@@ -129,4 +129,6 @@ def _cut(event: Event) -> Iterator[Event]:
         yield event
         return
     for start in range(0, len(event.text), _TEXT_MAX):
-        yield replace(event, text=event.text[start : start + _TEXT_MAX])
+        last = start + _TEXT_MAX >= len(event.text)
+        part = event.text[start : start + _TEXT_MAX]
+        yield replace(event, text=part, more=event.more or not (last or event.verbatim))

@@ -75,6 +75,7 @@ agent = sa.Table(
     sa.Column("id", Text, primary_key=True),
     sa.Column("type", Text, nullable=False),
     sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("profile", Text, nullable=False, server_default=""),
     sa.Column("config", sa.JSON, nullable=False),
     sa.Column("created_at", Time, nullable=False),
 )

@@ -20,8 +20,9 @@ import pytest
 from pydantic import BaseModel
 
 from bots import registry
-from bots.features import Feature, Level, Support
+from bots.features import Feature
 from orchestrator.store.database import Database
+from orchestrator.support import Level, Support
 from orchestrator.transport import (
     Action,
     Capabilities,

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bots.features import Feature, Support, full
+from bots.features import Feature
 from bots.scripted import ScriptedFrontend, ScriptedSettings, read_records, shown
 from bots.terminal.client import ChatClient, new_id
 from bots.terminal.frontend import TerminalFrontend
@@ -18,6 +18,7 @@ from bots.terminal.settings import TerminalSettings
 from orchestrator.delivery.posts import inbound_to_json
 from orchestrator.store import transcript
 from orchestrator.store.database import Database
+from orchestrator.support import Support, full
 from orchestrator.transport import Frontend, Inbound, InboundKind, Intake, Later, Place, Target, Unknown, Wire
 from tests.contract.frontends import Platform, Seen
 

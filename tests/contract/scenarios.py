@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bots.features import Feature, Level
+from bots.features import Feature
 from bots.rendering import typed
 from orchestrator.errors import UserError
+from orchestrator.support import Level
 from orchestrator.transport import Action
 from tests.contract.frontends import HOSTILE, Platform, fences_are_whole
 from tests.contract.house import House, opened, plain, whole

@@ -15,7 +15,8 @@ import pytest
 
 pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
 
-from adapters.claude import ClaudeAdapter, check
+from adapters import factory
+from adapters.claude.adapter import ClaudeAdapter
 from orchestrator.agent import (
     CannotSend,
     Event,
@@ -437,15 +438,15 @@ async def test_a_program_that_is_no_cli_cannot_be_started(drive: NewDrive) -> No
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"permission_mode": "yolo"}, "'yolo' is none of default, acceptEdits"),
-        ({"model": 4}, "model of a claude agent must be text, not 4"),
+        ({"permission_mode": "yolo"}, "permission_mode of a claude agent: must be 'default', .*, not 'yolo'"),
+        ({"model": 4}, "model of a claude agent: must be a valid string, not 4"),
         ({"cli_path": "/nowhere/claude"}, "/nowhere/claude is not a program"),
     ],
 )
 def test_wrong_settings_are_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        check(config)
+        factory.check("claude", config)
 
 
 def test_no_settings_are_needed() -> None:
-    check({})
+    factory.check("claude", {})

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from adapters import factory
-from adapters.command import CommandAdapter, check
+from adapters.command.adapter import CommandAdapter
 from orchestrator.agent import (
     CannotSend,
     Event,
@@ -195,12 +195,12 @@ async def test_a_program_that_is_not_there_is_said_to_be_missing(bench: Bench) -
 
 
 def test_an_agent_is_checked_before_it_is_added() -> None:
-    check({"argv": ["sh"]})
-    check({"argv": ["./fix.sh"]})
+    factory.check("command", {"argv": ["sh"]})
+    factory.check("command", {"argv": ["./fix.sh"]})
     with pytest.raises(UserError, match="needs its program"):
-        check({})
+        factory.check("command", {})
     with pytest.raises(UserError, match="no-such-program"):
-        check({"argv": ["no-such-program"]})
+        factory.check("command", {"argv": ["no-such-program"]})
     with pytest.raises(UserError, match="there are claude, command"):
         factory.check("parrot", {})
 

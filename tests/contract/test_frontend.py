@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from bots import registry
-from bots.features import MEANINGS, Feature, Level
+from bots.features import MEANINGS, Feature
 from bots.scripted import ScriptedSettings
 from orchestrator.store.database import Database
+from orchestrator.support import Level
 from tests.contract import frontends, scenarios
 from tests.contract.frontends import FrontendContract, Platform
 from tests.contract.platforms import Files, Terminal

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from agent_queue.synapse import Account, Homeserver
-from bots.features import Feature, Support, full
+from bots.features import Feature
 from bots.matrix.frontend import MatrixFrontend
 from bots.matrix.rendering import mimetype_of, qualified
 from bots.matrix.settings import MatrixSettings
 from orchestrator.store.database import Database
+from orchestrator.support import Support, full
 from orchestrator.transport import File as Attached
 from orchestrator.transport import Frontend, Wire
 from tests.contract.frontends import Platform, Seen

@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import shutil
-from typing import Any
 
 from adapters.process import AgentProcess
 from orchestrator.agent import (
@@ -40,18 +39,6 @@ _PLACES = ("title", "prompt", "task", "workdir", "session")
 _PLACE = re.compile(r"\{(" + "|".join(_PLACES) + r")\}")
 _TOLD = 2000
 """Characters of the last output that a result tells."""
-
-
-def check(config: dict[str, Any]) -> None:
-    """UserError where there is no program to start."""
-    argv = config.get("argv")
-    if not argv:
-        raise UserError("a `command` agent needs its program: `agent add NAME command -- program argument …`")
-    program = str(argv[0])
-    if "/" in program and not os.path.isabs(os.path.expanduser(program)):
-        return  # a path in the repository, which only the worktree has
-    if shutil.which(os.path.expanduser(program)) is None:
-        raise UserError(f"there is no program {program!r} on this host's PATH; install it or give its path")
 
 
 def make(stop_grace: float) -> "CommandAdapter":

@@ -1,0 +1,40 @@
+"""What an agent asks of people, and waits for: however long that takes, and each answered once."""
+
+import asyncio
+
+from orchestrator.agent import CannotSend, OnEvent, PermissionRequest, Question
+
+
+class Requests:
+    """The open requests of one agent."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, asyncio.Future[str]] = {}
+        self.tell: OnEvent | None = None
+        """How people are asked; set before the agent is given anything to do."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def ask(self, request: Question | PermissionRequest) -> str:
+        """Ask people, and return what they chose. Cancelled where the agent takes its request back."""
+        assert self.tell is not None  # noqa: S101 - set before the first prompt
+        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._open[request.request_id] = waiting
+        try:
+            await self.tell(request)
+            return await waiting
+        finally:
+            del self._open[request.request_id]
+
+    def answer(self, request_id: str, choice: str) -> None:
+        """Hand over what a person chose, or raise CannotSend where nobody waits for it."""
+        waiting = self._open.get(request_id)
+        if waiting is None or waiting.done():
+            raise CannotSend("the agent no longer waits for this answer")
+        waiting.set_result(choice)
+
+    def drop(self) -> None:
+        """Wait for no answer any more: the turn that asked is over."""
+        for waiting in self._open.values():
+            waiting.cancel()

@@ -1,0 +1,53 @@
+"""Words that come in small pieces, told as they grow: in whole lines, or after a moment, and never one by one."""
+
+import asyncio
+
+from orchestrator.agent import OnEvent, Text
+
+_MOMENT = 1.0
+"""Seconds after which an unfinished line is told."""
+_ENOUGH = 2000
+"""Characters that are told at once, line or not."""
+
+
+class Stream:
+    """The words of one agent on their way to people."""
+
+    def __init__(self, tell: OnEvent) -> None:
+        self._tell = tell
+        self._held = ""
+        self._began = False
+        self._timer: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+
+    async def add(self, piece: str) -> None:
+        """Take a piece of the present paragraph."""
+        async with self._turn:
+            self._held += piece
+            at = self._held.rfind("\n") + 1
+            await self._say(len(self._held) if len(self._held) >= _ENOUGH else at)
+        if self._held and self._timer is None:
+            self._timer = asyncio.create_task(self._later())
+
+    async def end(self) -> None:
+        """The paragraph is complete: tell what is left of it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        async with self._turn:
+            text, self._held = self._held, ""
+            if text or self._began:
+                await self._tell(Text(text))
+            self._began = False
+
+    async def _later(self) -> None:
+        await asyncio.sleep(_MOMENT)
+        self._timer = None
+        async with self._turn:
+            await self._say(len(self._held))
+
+    async def _say(self, size: int) -> None:
+        text, self._held = self._held[:size], self._held[size:]
+        if text:
+            self._began = True
+            await self._tell(Text(text, more=True))
