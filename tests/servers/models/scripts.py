@@ -7,7 +7,8 @@ The step is the number of the model's turns after the last user message with a s
 - `text`; `pieces` is into how many pieces it is cut, `slow` how many seconds lie between them (words, unless
   `pieces` is given). `think` with `text`, or with any call, is a thought before it.
 - `sh`, a command for the agent's own shell tool; `write`, [path, content], for its tool that writes files, or for
-  its shell; `tool` with `args`. `args` beside `sh` or `write` are added. `calls` is a list of these, made at once.
+  its shell; `tool` with `args`. `args` beside `sh` or `write` are added. With `ask`, the command is one that Codex
+  asks about in every mode: the model says that it must leave the sandbox. `calls` is a list of these, made at once.
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
   subscription's limit resets; `quota`, money is used up; `hang`, no answer; `drop`, cut off amidst the stream.
   With `times` that happens so often, by prompt and step, and `then` is the step that follows.
@@ -28,6 +29,7 @@ Json = dict[str, Any]
 FAULTS: Final = ("status", "limit", "quota", "hang", "drop")
 _MARK: Final = "SCRIPT["
 _SHELLS: Final = ("Bash", "bash", "exec_command", "shell", "shell_command", "run_shell_command")
+_ESCALATED: Final = {"sandbox_permissions": "require_escalated", "justification": "scripted"}
 _WRITERS: Final = ("Write", "write", "write_file")
 
 
@@ -158,7 +160,8 @@ def _parts(step: Json, tools: dict[str, Tool]) -> Iterator[Part]:
         yield Thought(step["think"])
     for call in step.get("calls", [step]):
         if "sh" in call:
-            yield _shell(call["sh"], tools, call.get("args", {}))
+            escalated = _ESCALATED if call.get("ask") else {}
+            yield _shell(call["sh"], tools, {**escalated, **call.get("args", {})})
         elif "write" in call:
             path, content = call["write"]
             yield _write(path, content, tools, call.get("args", {}))
@@ -194,7 +197,8 @@ def _shell(command: str, tools: dict[str, Tool], more: Json) -> Call:
         args = {"command": ["bash", "-c", command]}
     if "description" in tool.properties:
         args["description"] = "scripted"
-    return Call(tool.name, {**args, **more})
+    known = {name: value for name, value in more.items() if name in tool.properties or name not in _ESCALATED}
+    return Call(tool.name, {**args, **known})
 
 
 def _write(path: str, content: str, tools: dict[str, Tool], more: Json) -> Call:
