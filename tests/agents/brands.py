@@ -24,6 +24,8 @@ import pytest
 VARIABLE: Final = "AGENT_QUEUE_AGENTS"
 """Names the folder that `make agents` made, where it is another checkout's."""
 MODEL: Final = "scripted"
+_CODEX_MODEL: Final = "gpt-5.5"
+"""One that Codex knows: it is offered the tool for patches, and each turn begins without a warning."""
 _CONTEXT_TOKENS: Final = 200_000
 
 
@@ -170,7 +172,7 @@ def _opencode_env(home: Path, url: str) -> dict[str, str]:
 
 def _codex_env(home: Path, url: str) -> dict[str, str]:
     lines = [
-        f'model = "{MODEL}"',
+        f'model = "{_CODEX_MODEL}"',
         f'model_provider = "{MODEL}"',
         'approval_policy = "on-request"',
         'sandbox_mode = "workspace-write"',
@@ -189,7 +191,11 @@ def _codex_env(home: Path, url: str) -> dict[str, str]:
     path = home / ".codex/config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
-    return {**_env(home), "CODEX_HOME": str(path.parent), "SCRIPTED_KEY": "x"}
+    scratch = (
+        home / "scratch"
+    )  # Codex puts its sandbox's helpers into its home only outside of the temporary folder
+    scratch.mkdir(exist_ok=True)
+    return {**_env(home), "CODEX_HOME": str(path.parent), "SCRIPTED_KEY": "x", "TMPDIR": str(scratch)}
 
 
 def _env(home: Path) -> dict[str, str]:
