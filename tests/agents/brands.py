@@ -170,7 +170,12 @@ def _opencode_env(home: Path, url: str) -> dict[str, str]:
         },
     }
     _write(home / ".config/opencode/opencode.json", config)
-    return {**_env(home), "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+    return {
+        **_env(home),
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "npm_config_offline": "true",  # else it installs a package into its home, in the background
+    }
 
 
 def _codex_env(home: Path, url: str) -> dict[str, str]:
