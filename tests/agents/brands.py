@@ -203,7 +203,14 @@ def _codex_env(home: Path, url: str) -> dict[str, str]:
         home / "scratch"
     )  # Codex puts its sandbox's helpers into its home only outside of the temporary folder
     scratch.mkdir(exist_ok=True)
-    return {**_env(home), "CODEX_HOME": str(path.parent), "SCRIPTED_KEY": "x", "TMPDIR": str(scratch)}
+    return {
+        **_env(home),
+        "CODEX_HOME": str(path.parent),
+        "SCRIPTED_KEY": "x",
+        "TMPDIR": str(scratch),
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # nobody is there: else it looks for plugins elsewhere
+        "NO_PROXY": "127.0.0.1",
+    }
 
 
 def _env(home: Path) -> dict[str, str]:
