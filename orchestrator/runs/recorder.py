@@ -27,12 +27,14 @@ from orchestrator.agent import (
 )
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.runs.attachments import as_file
+from orchestrator.runs.meter import Meter
 from orchestrator.settings import RunSettings
-from orchestrator.store import messages, projects, runs, tasks
+from orchestrator.store import messages, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.messages import MessageState, OpenQuestion
 from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
+from orchestrator.store.spending import Use
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Card, Lane, Post, Tone
 from orchestrator.words import fence, plain, said
@@ -70,6 +72,7 @@ class Recorder:
         self._lifecycle = lifecycle
         self._settings = settings
         self._file_max = file_max
+        self._meter = Meter(lifecycle)
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
@@ -97,10 +100,7 @@ class Recorder:
             case Accepted():
                 await self._accepted(tx, task, event)
             case Usage():
-                tokens, cost = _counted(event)
-                await runs.add_usage(tx, run.id, tokens, cost)
-                now = self._lifecycle.clock()
-                await projects.add_usage(tx, run.project_id, now, tokens=tokens, cost=cost)
+                return await self._meter.count(tx, run, task, self._use(run, task, event))
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
             case Attached():
@@ -114,6 +114,20 @@ class Recorder:
             case _:
                 pass
         return task
+
+    def _use(self, run: Run, task: Task, event: Usage) -> Use:
+        tokens, cost = _counted(event)
+        return Use(
+            at=self._lifecycle.clock(),
+            project_id=run.project_id,
+            agent_id=run.agent_id,
+            person_id=task.requested_by,
+            task_id=task.id,
+            model=event.model[:100],
+            tokens=tokens,
+            cost=cost,
+            call_id=event.call_id[:200],
+        )
 
     async def _attached(self, tx: Tx, run: Run, task: Task, offset: int, event: Attached) -> None:
         """A file of the agent's, in the thread."""

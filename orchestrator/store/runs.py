@@ -25,6 +25,9 @@ class Run:
     session_id: str | None = None
     tokens: int = 0
     cost: float = 0.0
+    reserved_tokens: float = 0.0
+    """What was expected of it when it began: set aside from the budgets while it lives."""
+    reserved_cost: float = 0.0
     ended_at: float | None = None
     outcome: str = ""
     result: str = ""

@@ -146,6 +146,8 @@ run = sa.Table(
     sa.Column("session_id", Text),
     sa.Column("tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Column("cost", sa.Float, nullable=False, server_default="0"),
+    sa.Column("reserved_tokens", sa.Float, nullable=False, server_default="0"),
+    sa.Column("reserved_cost", sa.Float, nullable=False, server_default="0"),
     sa.Column("ended_at", Time),
     sa.Column("outcome", Text, nullable=False, server_default=""),
     sa.Column("result", Text, nullable=False, server_default=""),
@@ -206,6 +208,42 @@ usage = sa.Table(
     sa.Column("cost", sa.Float, nullable=False),
     sa.Column("finished", sa.Integer, nullable=False),
     sa.Index("usage_hour", "hour"),
+)
+
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True),
+    # No foreign keys: what was used stays known when its task or project is deleted.
+    sa.Column("project_id", Text, primary_key=True),
+    sa.Column("agent_id", Text, primary_key=True),
+    sa.Column("person_id", Text, primary_key=True),
+    sa.Column("task_id", Text, primary_key=True),
+    sa.Column("model", Text, primary_key=True),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Index("spending_task", "task_id"),
+)
+
+model_call = sa.Table(
+    "model_call",
+    metadata,
+    sa.Column("task_id", Text, primary_key=True),
+    sa.Column("call_id", Text, primary_key=True),
+    sa.Column("at", Time, nullable=False),
+    sa.Index("model_call_at", "at"),
+)
+
+budget = sa.Table(
+    "budget",
+    metadata,
+    sa.Column("scope", Text, primary_key=True),
+    sa.Column("of", Text, primary_key=True),
+    sa.Column("unit", Text, primary_key=True),
+    sa.Column("amount", sa.Float, nullable=False),
+    sa.Column("told", sa.Integer, nullable=False),
+    sa.Column("told_on", sa.Integer, nullable=False),
 )
 
 thread = sa.Table(

@@ -46,6 +46,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "budget",
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("of", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("amount", sa.Float(), nullable=False),
+        sa.Column("told", sa.Integer(), nullable=False),
+        sa.Column("told_on", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "of", "unit"),
+    )
+    op.create_table(
+        "model_call",
+        sa.Column("task_id", sa.Text(), nullable=False),
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("task_id", "call_id"),
+    )
+    op.create_index("model_call_at", "model_call", ["at"], unique=False)
+    op.create_table(
+        "spending",
+        sa.Column("day", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("agent_id", sa.Text(), nullable=False),
+        sa.Column("person_id", sa.Text(), nullable=False),
+        sa.Column("task_id", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=False),
+        sa.Column("cost", sa.Float(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "project_id", "agent_id", "person_id", "task_id", "model"),
+    )
+    op.create_index("spending_task", "spending", ["task_id"], unique=False)
+    op.create_table(
         "flag",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.JSON(), nullable=False),
@@ -401,6 +433,8 @@ def upgrade() -> None:
         sa.Column("session_id", sa.Text(), nullable=True),
         sa.Column("tokens", sa.Integer(), server_default="0", nullable=False),
         sa.Column("cost", sa.Float(), server_default="0", nullable=False),
+        sa.Column("reserved_tokens", sa.Float(), server_default="0", nullable=False),
+        sa.Column("reserved_cost", sa.Float(), server_default="0", nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("result", sa.Text(), server_default="", nullable=False),
