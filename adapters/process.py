@@ -127,6 +127,12 @@ class AgentProcess:
         while data := await errors.reader.read(_CHUNK):
             self.complaints.extend(line[:_CHUNK] for line in _decode(data) if line.strip())
 
+    async def last_words(self) -> tuple[str, ...]:
+        """The last lines of its standard error; where it has ended, all that it had written is read first."""
+        if self._hearing is not None and not self.running:
+            await asyncio.wait([self._hearing], timeout=_LINGER)
+        return tuple(self.complaints)
+
     async def wait(self) -> int:
         """Its exit code; negative for the signal that ended it."""
         return await self._process.wait()
