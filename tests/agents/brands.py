@@ -59,7 +59,10 @@ needs_agents: Final = [
 
 
 def claude(home: Path, url: str) -> Brand:
-    """The Claude Code that the SDK brings; it needs no `make agents`."""
+    """The Claude Code that the SDK brings; it needs no `make agents`.
+
+    Limits of a subscription are told only to one: take ANTHROPIC_API_KEY away, and give CLAUDE_CODE_OAUTH_TOKEN.
+    """
     return Brand("claude", _claude_program(), (), _claude_env(home, url))
 
 
