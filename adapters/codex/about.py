@@ -43,7 +43,7 @@ class Options(AgentOptions):
         description="What is asked: each command and edit, what the model wants outside of the sandbox, or nothing.",
     )
     collaboration_mode: Literal["default", "plan"] = Field(
-        "default", description="With `plan` it asks questions and writes a plan, and changes nothing."
+        "default", description="With `plan` it is told to ask questions and to write a plan."
     )
     config: dict[str, str | int | float | bool | list[str]] = Field(
         default_factory=dict,
@@ -121,8 +121,10 @@ nothing is asked: both have to be written by somebody, and together they let it 
 ## What to know
 
 - Words beside a denial are given to it within its turn.
-- In plan mode it ends with a plan and without a change. Codex can also ask outside of that mode, which it calls
-  unfinished: `config: {features.default_mode_request_user_input: true}`.
+- In plan mode it is told to change nothing; `sandbox: read-only` holds it to that. Codex can also ask outside of that
+  mode, which it calls unfinished: `config: {features.default_mode_request_user_input: true}`.
+- MCP servers of its configuration, and those in `config` (`mcp_servers.NAME.command`), are at hand; each use is asked.
+- Subagents' tools are shown and their tokens counted, not their words. Those at work when its turn ends are ended.
 - A worktree is not noted as trusted in `~/.codex/config.toml`, so `.codex/` of the repository is not obeyed;
   `AGENTS.md` is.
 - A conversation can be resumed while its file is below `~/.codex/sessions`. Else a new one is begun, and the thread

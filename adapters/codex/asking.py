@@ -48,7 +48,7 @@ class Desk:
         if choice not in request.choices:
             # Before it is told that it may not: it then reads the reason with the refusal.
             with suppress(CannotSend):
-                await self._steer(f"A person denied what you asked for ({request.action}): {choice}")
+                await self._steer(f"What you asked for ({request.action}) was denied: {choice}")
         return choice == "allow"
 
     def _command(self, number: str, params: Json) -> PermissionRequest:
@@ -112,10 +112,7 @@ class Desk:
         """What an MCP server asks through Codex: leave where its form has no fields, else each field."""
         fields = params["requestedSchema"].get("properties") or {}
         if not fields:
-            action = f"go on with the MCP server {params['serverName']}"
-            told = params.get("_meta") or {}
-            detail = "\n".join((params["message"], json.dumps(told, indent=2) if told else "")).strip()
-            request = PermissionRequest(number, action, detail, tool=f"mcp:{params['serverName']}")
+            request = _leave(number, params)
             allowed = await self._allowed(request)
             return {"action": _DECISIONS[allowed], "content": {} if allowed else None, "_meta": None}
         content = {}
@@ -124,6 +121,17 @@ class Desk:
             question = Question(f"{number}.{at}", text.rstrip(": "), _choices(field))
             content[name] = _value(field, await self._ask(question))
         return {"action": "accept", "content": content, "_meta": None}
+
+
+def _leave(number: str, params: Json) -> PermissionRequest:
+    """What an MCP server, or Codex for the use of its tool, wants leave for."""
+    server, told = params["serverName"], params.get("_meta") or {}
+    if told.get("codex_approval_kind") == "mcp_tool_call":
+        name, given = told["tool_name"], json.dumps(told.get("tool_params"), indent=2, ensure_ascii=False)
+        return PermissionRequest(
+            number, f"use {name} of the MCP server {server}", given, tool=f"{server}.{name}"
+        )
+    return PermissionRequest(number, f"go on with the MCP server {server}", params["message"], tool=server)
 
 
 def _because(action: str, params: Json) -> str:

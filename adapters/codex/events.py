@@ -110,7 +110,7 @@ def tool_of(item: Json) -> str:
 def _outcome(item: Json) -> str:
     """What a tool has answered."""
     if item.get("status") == "declined":
-        return "A person denied this"
+        return "This was denied."
     if error := item.get("error"):
         return str(error["message"])
     if result := item.get("result"):

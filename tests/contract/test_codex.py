@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -201,7 +202,7 @@ async def test_what_is_denied_is_not_done_and_the_agent_goes_on(drive: NewDrive,
     await run.adapter.answer(request.request_id, "deny")
     assert await run.result() == Result(Outcome.DONE, "then not")
     assert not (workdir / "asked").exists()
-    assert run.all(ToolResult)[0].summary == "A person denied this"
+    assert run.all(ToolResult)[0].summary == "This was denied."
 
 
 async def test_words_in_place_of_a_permission_deny_it_and_reach_the_agent(
@@ -225,6 +226,66 @@ async def test_to_leave_the_sandbox_is_asked_with_its_reason(drive: NewDrive, tm
     await run.adapter.answer(request.request_id, "allow")
     assert (await run.result()).outcome is Outcome.DONE
     assert outside.exists()
+
+
+async def test_nothing_is_written_outside_of_the_worktree_by_what_is_allowed(
+    drive: NewDrive,
+) -> None:
+    outside = Path("/var/tmp", uuid4().hex)
+    run = drive(script({"sh": f"touch {outside}"}, {"text": "done"}), free=False)
+    await run.start()
+    await run.adapter.answer((await run.told(PermissionRequest)).request_id, "allow")
+    assert (await run.result()).outcome is Outcome.DONE
+    assert not run.all(ToolResult)[0].ok
+    assert not outside.exists()
+
+
+MCP_SERVER = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    tool = {"name": "echo", "description": "says it again", "inputSchema": {"type": "object", "properties": {}}}
+    answers = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                       "serverInfo": {"name": "scripted", "version": "1"}},
+        "tools/list": {"tools": [tool]},
+        "tools/call": {"content": [{"type": "text", "text": "echoed"}]},
+    }
+    if "id" in asked:
+        answer = {"jsonrpc": "2.0", "id": asked["id"], "result": answers.get(asked["method"], {})}
+        print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.mark.parametrize("choice", ["allow", "deny"])
+async def test_a_tool_of_an_mcp_server_is_asked(drive: NewDrive, choice: str) -> None:
+    config = {"mcp_servers.x.command": sys.executable, "mcp_servers.x.args": ["-c", MCP_SERVER]}
+    prompt = script({"tool": "mcp__x::echo", "args": {"word": "hi"}}, {"text": "done"})
+    # One that Codex does not know is offered the tool at once, without a search for it.
+    run = drive(prompt, options={"config": config, "model": "scripted"}, free=False)
+    await run.start()
+    request = await run.told(PermissionRequest)
+    assert (request.action, request.tool) == ("use echo of the MCP server x", "x.echo")
+    assert json.loads(request.detail) == {"word": "hi"}
+    await run.adapter.answer(request.request_id, choice)
+    assert await run.result() == Result(Outcome.DONE, "done")
+    result = run.all(ToolResult)[0]
+    assert (result.ok, result.summary == "echoed") == (choice == "allow", choice == "allow")
+
+
+async def test_subagents_are_counted_and_their_words_are_not_the_agents(
+    drive: NewDrive, server: ModelServer, workdir: Path, gate: Gate
+) -> None:
+    errand = script({"sh": "touch made"}, {"text": "errand done"})
+    spawn = {"tool": "multi_agent_v1::spawn_agent", "args": {"message": errand}}
+    run = drive(script(spawn, {"sh": gate.command}, {"text": "end"}), options={"model": "scripted"})
+    await run.start()
+    await run.told(Usage, 3)  # two of them are the subagent's
+    await gate.release()
+    assert await run.result() == Result(Outcome.DONE, "end")
+    assert (workdir / "made").exists()
+    assert run.words() == "end\n"
+    assert tokens(run) == 5 * TOKENS_PER_REQUEST == server.used("").tokens
 
 
 QUESTIONS = [

@@ -7,7 +7,8 @@ The step is the number of the model's turns after the last user message with a s
 - `text`; `pieces` is into how many pieces it is cut, `slow` how many seconds lie between them (words, unless
   `pieces` is given). `think` with `text`, or with any call, is a thought before it.
 - `sh`, a command for the agent's own shell tool; `write`, [path, content], for its tool that writes files, or for
-  its shell; `tool` with `args`, which are a text for a tool of free form. `args` beside `sh` or `write` are added.
+  its shell; `tool` with `args`, which are a text for a tool of free form (Codex has tools in a
+  `namespace::`). `args` beside `sh` or `write` are added.
   With `ask`, it is one that Codex asks about in every mode: the model says that it must leave the sandbox. `calls`
   is a list of these, made at once.
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
