@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from orchestrator.agent import AgentAdapter
 from orchestrator.errors import UserError
 
-TYPES = ("claude", "command")
+TYPES = ("claude", "codex", "command")
 """Every agent type, in the order in which the documentation shows them."""
 _EXTRAS = {"claude": "claude"}
 """Types that need one of our optional dependencies."""

@@ -6,7 +6,6 @@ folded into that turn and bring no result of their own.
 """
 
 import asyncio
-import os
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator
@@ -16,10 +15,10 @@ from uuid import uuid4
 
 import anyio
 import claude_agent_sdk as sdk
-import psutil
 
 from adapters.claude.asking import Desk
 from adapters.claude.events import Reader
+from adapters.process import sweep
 from orchestrator.agent import AgentAdapter, CannotSend, OnEvent, Outcome, Result, RunContext, SendMode
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK
@@ -96,7 +95,7 @@ class ClaudeAdapter:
         closing = asyncio.create_task(self._close())
         await asyncio.wait([closing], timeout=self._grace)
         if self._mark:
-            await asyncio.to_thread(_sweep, self._mark)
+            await asyncio.to_thread(sweep, self._mark)
         await closing
 
     async def is_alive(self) -> bool:
@@ -258,12 +257,3 @@ async def _one(text: str, message_id: str) -> AsyncIterator[dict[str, Any]]:
     """One message as the CLI reads it; with an id, so that it tells when it has taken it in."""
     content = {"role": "user", "content": text}
     yield {"type": "user", "message": content, "parent_tool_use_id": None, "uuid": message_id}
-
-
-def _sweep(mark: str) -> None:
-    """End what the agent left running: children outlive the CLI when they are put in the background."""
-    for process in psutil.process_iter(["environ"]):
-        ours = (process.info["environ"] or {}).get(MARK) == mark
-        if ours and process.pid != os.getpid():
-            with suppress(psutil.Error):
-                process.kill()
