@@ -3,12 +3,16 @@
 All that one reading says is stored with the new offset in one transaction, so that each event counts once.
 """
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from orchestrator.agent import (
     Accepted,
+    Attached,
     Event,
     Outcome,
     PermissionRequest,
@@ -23,6 +27,7 @@ from orchestrator.agent import (
 )
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.limits import Limits, hour, words_of
+from orchestrator.runs.attachments import as_file
 from orchestrator.settings import RunSettings
 from orchestrator.store import accounts, messages, projects, runs, tasks
 from orchestrator.store.database import Tx
@@ -32,6 +37,8 @@ from orchestrator.store.runs import Run
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Card, Lane, Post, Tone
 from orchestrator.words import fence, plain, said
+
+log = structlog.get_logger(__name__)
 
 Batch = Sequence[tuple[int, Event]]
 """Events, each with the journal's offset behind it."""
@@ -60,10 +67,11 @@ def retry_delay(settings: RunSettings, failures: int) -> float:
 class Recorder:
     """Stores what the runs' journals say."""
 
-    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, limits: Limits) -> None:
+    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, limits: Limits, file_max: int) -> None:
         self._lifecycle = lifecycle
         self._settings = settings
         self._limits = limits
+        self._file_max = file_max
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
@@ -76,6 +84,8 @@ class Recorder:
                 key = key_of(run.id, item.offset)
                 await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.PROGRESS)
             else:
+                if _answered(item[1]):
+                    await accounts.went_through(tx, run.id, self._lifecycle.clock())
                 task = await self._event(tx, run, task, *item)
         return True
 
@@ -87,7 +97,6 @@ class Recorder:
                     reason = task.reason or f"{run.agent_id} works on it"
                     return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_STARTED, reason=reason)
             case Question() | PermissionRequest():
-                await accounts.went_through(tx, run.id, self._lifecycle.clock())
                 return await self._question(tx, run, task, event)
             case Accepted():
                 await self._accepted(tx, task, event)
@@ -96,10 +105,10 @@ class Recorder:
                 await runs.add_usage(tx, run.id, tokens, cost)
                 now = self._lifecycle.clock()
                 await projects.add_usage(tx, run.project_id, now, tokens=tokens, cost=cost)
-                if tokens > 0:
-                    await accounts.went_through(tx, run.id, now)
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
+            case Attached():
+                await self._attached(tx, run, task, offset, event)
             case RateLimit():
                 account = await self._account(tx, run)
                 await self._limits.warned(tx, account, event.used, event.message, event.resets_at)
@@ -111,6 +120,17 @@ class Recorder:
             case _:
                 pass
         return task
+
+    async def _attached(self, tx: Tx, run: Run, task: Task, offset: int, event: Attached) -> None:
+        """A file of the agent's, in the thread."""
+        try:
+            file = await asyncio.to_thread(as_file, event, self._file_max)
+        except OSError as fault:
+            log.warning("attached.gone", run=run.id, error=str(fault))
+            return
+        post = Post(text=f"📎 {plain(event.name)}", files=(file,))
+        key = key_of(run.id, offset)
+        await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
 
     async def _question(self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest) -> Task:
         """Store what the agent asks, and ask it in the thread, above everything that is only progress."""
@@ -157,8 +177,6 @@ class Recorder:
     async def _result(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
         """The agent has ended: on to verification, or end the run by what became of it."""
         await messages.close(tx, run.id)
-        if event.outcome in (Outcome.DONE, Outcome.FAILED):
-            await accounts.went_through(tx, run.id, self._lifecycle.clock())
         if event.outcome is Outcome.DONE:
             await runs.update(tx, run.id, outcome=Outcome.DONE, result=event.text[:100_000])
             return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_COMPLETED)
@@ -222,6 +240,17 @@ def _as_text(event: Event) -> Text | None:
     if isinstance(event, ToolCall):
         return Text(f"🔧 {plain(f'{event.tool}: {event.summary}')}\n\n")
     return None
+
+
+def _answered(event: Event) -> bool:
+    """Whether *event* shows that a request of the agent's went through."""
+    match event:
+        case Usage():
+            return event.tokens > 0
+        case Result():
+            return event.outcome in (Outcome.DONE, Outcome.FAILED)
+        case _:
+            return isinstance(event, Question | PermissionRequest)
 
 
 def _spoken(batch: Batch) -> str:

@@ -66,7 +66,7 @@ class Life(RuleBasedStateMachine):
         self.life = Lifecycle(speaker, self.clock)
         runs_, scheduling = RunSettings(), SchedulingSettings()
         limits = Limits(self.life, LimitSettings())
-        self.recorder = Recorder(self.life, runs_, limits)
+        self.recorder = Recorder(self.life, runs_, limits, 1_000_000)
         assigner = Assigner(
             self.db,
             self.life,
