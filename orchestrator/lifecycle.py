@@ -133,7 +133,8 @@ class Lifecycle:
             actions = recovery_actions(task)
         post = Post(text=one_line(task), actions=actions, heading=thread_heading(task))
         history = await tasks.history(tx, task.id, limit=1)
-        await self.speaker.edit_root(tx, task.id, post, key=key_of("root", task.id, history[-1]["id"]))
+        key = key_of("root", task.id, history[-1]["id"], post.text)
+        await self.speaker.edit_root(tx, task.id, post, key=key)
 
     async def open_thread(self, tx: Tx, task: Task) -> Thread:
         """Open the task's thread in each channel of its project, once."""

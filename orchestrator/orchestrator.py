@@ -25,6 +25,7 @@ from orchestrator.cycle.reviewer import Reviewer
 from orchestrator.delivery.speaker import Speaker
 from orchestrator.jobs import Jobs
 from orchestrator.lifecycle import Blast, Lifecycle
+from orchestrator.limits import Limits
 from orchestrator.projects import Role
 from orchestrator.redaction import Redactor
 from orchestrator.runs.driver import Tools
@@ -34,7 +35,7 @@ from orchestrator.runs.prompt import plain_env
 from orchestrator.runs.recorder import Recorder
 from orchestrator.runs.service import Runs
 from orchestrator.settings import Settings
-from orchestrator.store import flags, people, tasks
+from orchestrator.store import accounts, flags, people, tasks
 from orchestrator.store.database import Database
 from orchestrator.store.migrate import migrate
 from orchestrator.store.outbox import key_of
@@ -43,7 +44,7 @@ from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
-_TIMED = frozenset({"resume", "stuck", "rescue", "clean"})
+_TIMED = frozenset({"stuck", "rescue", "clean"})
 """Steps of the cycle for which only time makes something due."""
 
 
@@ -69,6 +70,7 @@ class Orchestrator:
         self.redact = Redactor(settings).redact
         self.speaker = Speaker(homes, redact=self.redact, clock=clock, phrase=phrase(COMMANDS, sigils))
         self.lifecycle = Lifecycle(self.speaker, clock)
+        limits = Limits(self.lifecycle, settings.limits)
         self._jobs = Jobs()
         data = Path(settings.data_dir)
         self._scratch = data / "scratch"
@@ -84,7 +86,7 @@ class Orchestrator:
             Tools(
                 database=self.database,
                 lifecycle=self.lifecycle,
-                recorder=Recorder(self.lifecycle, settings.runs, settings.delivery.file_max),
+                recorder=Recorder(self.lifecycle, settings.runs, limits, settings.delivery.file_max),
                 finisher=finisher,
                 settings=settings.runs,
                 profiles=settings.profiles,
@@ -98,6 +100,7 @@ class Orchestrator:
         self.services = Services(
             database=self.database,
             lifecycle=self.lifecycle,
+            limits=limits,
             settings=settings,
             registry=COMMANDS,
             version=version,
@@ -111,9 +114,9 @@ class Orchestrator:
     def _cycle(self, finisher: Finisher, data: Path) -> Sequence[tuple[str, Callable[[], Awaitable[int]]]]:
         """The steps of a cycle, in the order that lets one approval start the next task at once."""
         db, life, settings = self.database, self.lifecycle, self.settings
-        trees = data / "worktrees"
+        limits, trees = self.services.limits, data / "worktrees"
         assigner = Assigner(
-            db, life, settings.scheduling, worktrees_folder=trees, new_id=lambda: secrets.token_hex(6)
+            db, life, settings.scheduling, limits, worktrees_folder=trees, new_id=lambda: secrets.token_hex(6)
         )
         cleaner = Cleaner(
             db,
@@ -125,7 +128,7 @@ class Orchestrator:
         )
         return (
             ("approvals", Reviewer(db, finisher, self._jobs).run_once),
-            ("resume", Resumer(db, life).run_once),
+            ("resume", Resumer(db, life, limits).run_once),
             ("promote", Promoter(db, life).run_once),
             ("stuck", Reminder(db, life, settings.scheduling).run_once),
             ("schedule", assigner.run_once),
@@ -166,6 +169,11 @@ class Orchestrator:
             except Exception:
                 log.exception("cycle.step_failed", step=name)
         return counts
+
+    async def due_at(self) -> float | None:
+        """When the next cycle is due to the second, though nothing changes (Unix seconds): the end of a limit."""
+        async with self.database.read() as tx:
+            return await accounts.next_reset(tx)
 
     async def pause(self) -> None:
         """Start no more tasks."""

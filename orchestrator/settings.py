@@ -130,6 +130,21 @@ class RunSettings(_Section):
     )
 
 
+class LimitSettings(_Section):
+    """What follows when an agent's account is at its limit."""
+
+    backoff: _Seconds = Field(
+        60.0,
+        description="Seconds that a limited account rests where nobody says how long; they double each time.",
+    )
+    backoff_max: _Seconds = Field(3600.0, description="Seconds that such a rest takes at most.")
+    canary_seconds: _Seconds = Field(
+        600.0,
+        description="Seconds in which the one task that tries an account after its limit must show whether "
+        "requests go through; then another tries it.",
+    )
+
+
 class GitSettings(_Section):
     """How work is committed."""
 
@@ -187,6 +202,7 @@ class Settings(_Section):
     )
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     git: GitSettings = Field(default_factory=GitSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     pairing: PairingSettings = Field(default_factory=PairingSettings)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Forbidden
 from orchestrator.lifecycle import Lifecycle
+from orchestrator.limits import Limits
 from orchestrator.projects import Person, Role
 from orchestrator.settings import Settings
 from orchestrator.store.database import Database, Tx
@@ -31,6 +32,7 @@ class Services:
 
     database: Database
     lifecycle: Lifecycle
+    limits: Limits
     settings: Settings
     registry: Registry
     version: str

@@ -10,9 +10,10 @@ from orchestrator.commands.registry import Registry, help_command, help_overview
 from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, duration, flat, mark
+from orchestrator.limits import words_of
 from orchestrator.projects import RepoState, Role
 from orchestrator.runs.profiles import profile_of
-from orchestrator.store import flags, outbox, people, projects, runs, tasks
+from orchestrator.store import accounts, flags, outbox, people, projects, runs, tasks
 from orchestrator.transport import Card, Finding, Post, Tone
 from orchestrator.words import code, plain
 
@@ -59,6 +60,8 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         ("open", ", ".join(f"{mark(s)} {s} {n}" for s, n in sorted(counts.items())) or "nothing"),
         ("agents", ", ".join(f"{a.id} {busy.get(a.id, 0)}/{a.slots}" for a in agents) or "none"),
     ]
+    if limited := await accounts.closed(tx):
+        fields.append(("limits", "; ".join(words_of(account, ctx.now) for account in limited)))
     for name, connection in ctx.services.frontends().items():
         state = connection.state
         waiting, held = unsent.get(name, (0, 0))
@@ -77,6 +80,7 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         "agents": {a.id: {"busy": busy.get(a.id, 0), "slots": a.slots} for a in agents},
         "frontends": {name: one.state for name, one in ctx.services.frontends().items()},
         "running": [r.task_id for r in live],
+        "limits": {one.id: one.resets_at for one in limited},
     }
     tone = Tone.WARN if paused else Tone.INFO
     card = Card(title=f"agent-queue {ctx.services.version}", tone=tone, fields=tuple(fields))
@@ -114,6 +118,13 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
             findings.append((agent.id, Finding(good=True, text=f"{agent.type} can be started")))
         except UserError as fault:
             findings.append((agent.id, Finding(good=False, text=str(fault))))
+    findings += [
+        (
+            f"account {account.id}",
+            Finding(good=False, text=f"{words_of(account, ctx.now)}; `limits` says more"),
+        )
+        for account in await accounts.closed(ctx.tx)
+    ]
     findings += [
         (repo.id, Finding(good=False, text=repo.error or f"the repository is {repo.state}"))
         for repo in await projects.repos(ctx.tx)

@@ -100,6 +100,8 @@ async def show(ctx: Context, args: OneTask) -> Answer:
         ("asked by", f"{task.requested_by}, {duration(ctx.now - task.created_at)} ago"),
         ("runs", f"{task.attempts}, {task.failures} failed of {task.max_retries + 1} allowed"),
     ]
+    if task.agent_id:
+        fields.append(("agent", f"{task.agent_id}{' and no other' if task.pinned else ''}"))
     if task.branch:
         fields.append(("branch", task.branch))
     if tokens := sum(run.tokens for run in attempts):
@@ -147,7 +149,8 @@ async def tree(ctx: Context, args: OneTask) -> Answer:
 async def why(ctx: Context, args: OneTask) -> Answer:
     """The reasons, and when it may go on where that can be told."""
     task = await tasks.get(ctx.tx, args.task)
-    found = await explain(ctx.tx, task, ctx.services.settings.scheduling, ctx.now)
+    services = ctx.services
+    found = await explain(ctx.tx, task, services.settings.scheduling, services.limits, ctx.now)
     lines = [f"- {code(reason.code)} {reason.words}" for reason in found.reasons]
     if found.eta is not None and found.eta >= 1 and task.status is not TaskStatus.COMPLETED:
         what = "be done" if task.status in RUNNING else "go on"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from orchestrator.agent import SendMode
+from orchestrator.commands.agents import ANY
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
 from orchestrator.commands.context import Answer, Context
 from orchestrator.commands.registry import Registry
@@ -45,6 +46,7 @@ class Add(Arguments):
     priority: Annotated[Priority, Option("how soon")] = Priority.NORMAL
     after: Annotated[tuple[str, ...], Option("tasks that must be finished first", complete="task")] = ()
     retries: Annotated[int | None, Option("how often it is tried again")] = None
+    agent: Annotated[str | None, Option("the only agent that may do it", complete="agent")] = None
 
 
 def split_title(text: str) -> tuple[str, str]:
@@ -66,6 +68,7 @@ def task_data(task: Task) -> dict[str, Any]:
         "priority": task.priority.name.lower(),
         "reason": task.reason,
         "branch": task.branch,
+        "agent": task.agent_id,
         "attempts": task.attempts,
         "created_at": task.created_at,
     }
@@ -101,6 +104,7 @@ async def add(ctx: Context, args: Add) -> Answer:
         updated_at=ctx.now,
         requested_by=ctx.person.id,
         max_retries=project.max_retries if args.retries is None else args.retries,
+        **await _whose(ctx, args.agent),
     )
     needs = tuple(dict.fromkeys(args.after))
     await tasks.add(ctx.tx, task, needs)
@@ -112,6 +116,15 @@ async def add(ctx: Context, args: Add) -> Answer:
     if ctx.files:
         await keep(ctx, task, "")
     return Post(text=words, actions=(edit_action(task),), data=task_data(task))
+
+
+async def _whose(ctx: Context, agent: str | None) -> dict[str, Any]:
+    """The columns that say which agent a task is for, where one was named, or `any`."""
+    if agent is None:
+        return {}
+    if agent.lower() == ANY:
+        return {"agent_id": "", "pinned": False}
+    return {"agent_id": (await projects.get_agent(ctx.tx, agent)).id, "pinned": True}
 
 
 def edit_action(task: Task) -> Action:
@@ -127,6 +140,9 @@ class Edit(OneTask):
     text: Annotated[str, FreeText("the new words; without them only the options change")] = ""
     priority: Annotated[Priority | None, Option("how soon")] = None
     retries: Annotated[int | None, Option("how often it is tried again")] = None
+    agent: Annotated[
+        str | None, Option("the only agent that may do it from now on; `any` for every", complete="agent")
+    ] = None
 
 
 @here.command(
@@ -135,7 +151,7 @@ class Edit(OneTask):
 async def edit(ctx: Context, args: Edit) -> Answer:
     """Change what is named; the words of a running task cannot be changed, but it can be told more."""
     task = await tasks.get(ctx.tx, args.task)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = await _whose(ctx, args.agent)
     if args.text:
         if task.status in RUNNING:
             raise Conflict(f"task {task.id} is {task.status}: say it in its thread, or `task stop` it first")

@@ -26,10 +26,11 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.lifecycle import Lifecycle, duration
+from orchestrator.limits import Limits, hour, words_of
 from orchestrator.runs.attachments import as_file
 from orchestrator.runs.meter import Meter
 from orchestrator.settings import RunSettings
-from orchestrator.store import messages, runs, tasks
+from orchestrator.store import accounts, messages, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.messages import MessageState, OpenQuestion
 from orchestrator.store.outbox import key_of
@@ -47,8 +48,8 @@ Batch = Sequence[tuple[int, Event]]
 
 _TOKENS_MAX = 10**12
 """Tokens that one event counts at most."""
-_RESET_MAX = 40 * 86400.0
-"""Seconds after which a limit's reset is not believed to be one."""
+_LAST_WORDS = 2000
+"""Characters of an agent's last words that are kept while it works: another agent may have to go on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,16 @@ def retry_delay(settings: RunSettings, failures: int) -> float:
 class Recorder:
     """Stores what the runs' journals say."""
 
-    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, file_max: int) -> None:
+    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, limits: Limits, file_max: int) -> None:
         self._lifecycle = lifecycle
         self._settings = settings
+        self._limits = limits
         self._file_max = file_max
         self._meter = Meter(lifecycle)
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
-        if not await runs.update(tx, run.id, journal_offset=batch[-1][0]):
+        if not await runs.read_on(tx, run.id, batch[-1][0], _spoken(batch)[-_LAST_WORDS:], _LAST_WORDS):
             return False
         task = await tasks.get(tx, run.task_id)
         for item in _chunked(batch):
@@ -85,6 +87,8 @@ class Recorder:
                 key = key_of(run.id, item.offset)
                 await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.PROGRESS)
             else:
+                if _answered(item[1]):
+                    await accounts.went_through(tx, run.id, self._lifecycle.clock())
                 task = await self._event(tx, run, task, *item)
         return True
 
@@ -106,6 +110,8 @@ class Recorder:
             case Attached():
                 await self._attached(tx, run, task, offset, event)
             case RateLimit():
+                account = await self._account(tx, run)
+                await self._limits.warned(tx, account, event.used, event.message, event.resets_at)
                 post = Post(text=said(event.message, "⏳"))
                 thread = self._lifecycle.thread(task)
                 await thread.say(tx, post, key=key_of(run.id, offset), urgency=Lane.NOTICE)
@@ -188,9 +194,10 @@ class Recorder:
         if event.outcome is Outcome.DONE:
             await runs.update(tx, run.id, outcome=Outcome.DONE, result=event.text[:100_000])
             return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_COMPLETED)
-        await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome, event.text)
         if event.outcome is Outcome.LIMITED:
+            await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome)
             return await self._limited(tx, run, task, event)
+        await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome, event.text)
         again = await runs.outcome_before(tx, run) == Outcome.STOPPED
         if event.outcome is Outcome.STOPPED and not again:
             reason = "its agent was stopped from outside; starting again"
@@ -204,17 +211,22 @@ class Recorder:
         )
 
     async def _limited(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
+        """The account is at its limit: the task rests, and its agent's words stay for whoever goes on."""
+        account = await self._limits.hit(tx, await self._account(tx, run), event.resets_at, event.text)
         now = self._lifecycle.clock()
-        until = event.resets_at if event.resets_at and now < event.resets_at < now + _RESET_MAX else None
-        until = until or now + retry_delay(self._settings, task.attempts)
-        words = f"the account of {run.agent_id} is at its limit; goes on in {duration(until - now)}"
+        words, until = words_of(account, now), account.resets_at or now
         task = await self._lifecycle.advance(
             tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=words, not_before=until
         )
-        post = Post(text=f"⏸ {plain(words[0].upper() + words[1:])}.\n\n{said(event.text)}".strip())
+        lead = f"⏸ Account {plain(account.id)} is at its limit until {hour(until, now)}, in {duration(until - now)}."
+        post = Post(text=f"{lead}\n\n{said(event.text)}".strip())
         key = key_of(run.id, "limited")
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
         return task
+
+    async def _account(self, tx: Tx, run: Run) -> str:
+        """The account that a run works with."""
+        return (await accounts.of_agents(tx, [run.agent_id])).get(run.agent_id, run.agent_id)
 
 
 def _chunked(batch: Batch) -> Iterator[_Chunk | tuple[int, Event]]:
@@ -242,6 +254,23 @@ def _as_text(event: Event) -> Text | None:
     if isinstance(event, ToolCall):
         return Text(f"🔧 {plain(f'{event.tool}: {event.summary}')}\n\n")
     return None
+
+
+def _answered(event: Event) -> bool:
+    """Whether *event* shows that a request of the agent's went through."""
+    match event:
+        case Usage():
+            return event.tokens > 0
+        case Result():
+            return event.outcome in (Outcome.DONE, Outcome.FAILED)
+        case _:
+            return isinstance(event, Question | PermissionRequest)
+
+
+def _spoken(batch: Batch) -> str:
+    """What the agent itself has said in *batch*."""
+    texts = (_as_text(event) for _, event in batch if isinstance(event, Text))
+    return "".join(text.text for text in texts if text is not None)
 
 
 def _counted(event: Usage) -> tuple[int, float]:

@@ -62,6 +62,15 @@ async def update(tx: Tx, run_id: str, **fields: Any) -> bool:
     )
 
 
+async def read_on(tx: Tx, run_id: str, offset: int, words: str, keep: int) -> bool:
+    """Note how far a live run's journal is read, and what its agent said there; False where the run has ended.
+
+    While it lives, its result is the last *keep* characters that its agent has said.
+    """
+    heard = {"result": sa.func.substr(run.c.result + words, -keep)} if words else {}
+    return await update(tx, run_id, journal_offset=offset, **heard)
+
+
 async def postpone(tx: Tx, run_id: str, seconds: float) -> None:
     """Give a live run so much more time."""
     await update(tx, run_id, deadline=run.c.deadline + seconds)

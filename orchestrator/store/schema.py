@@ -57,6 +57,7 @@ project = sa.Table(
     sa.Column("copy_files", sa.JSON, nullable=False),
     sa.Column("run_timeout", sa.Float, nullable=False),
     sa.Column("max_retries", sa.Integer, nullable=False),
+    sa.Column("failover", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 binding = sa.Table(
@@ -78,6 +79,25 @@ agent = sa.Table(
     sa.Column("profile", Text, nullable=False, server_default=""),
     sa.Column("config", sa.JSON, nullable=False),
     sa.Column("created_at", Time, nullable=False),
+    sa.Column("account", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+)
+
+agent_account = sa.Table(  # `account` has the accounts of people
+    "agent_account",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False, server_default=""),
+    sa.Column("resets_at", Time),
+    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("used", sa.Float),
+    sa.Column("window_words", Text, nullable=False, server_default=""),
+    sa.Column("updated_at", Time, nullable=False),
+    sa.Column("canary", Text, nullable=False, server_default=""),
+    sa.Column("canary_run", Text, nullable=False, server_default=""),
+    sa.CheckConstraint("state IN ('ok', 'limited', 'trying')", name="state"),
+    _partial("agent_account_closed", "id", where="state <> 'ok'"),
 )
 
 task = sa.Table(
@@ -103,12 +123,22 @@ task = sa.Table(
     sa.Column("base_commit", Text, nullable=False, server_default=""),
     sa.Column("approved_by", Text, nullable=False, server_default=""),
     sa.Column("alerted_at", Time),
+    sa.Column("agent_id", Text, nullable=False, server_default=""),
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     # How many needed tasks are not COMPLETED; kept by store.tasks, so that promotion needs no search.
     sa.Column("unmet", sa.Integer, nullable=False, server_default="0"),
     sa.CheckConstraint(f"status IN ({_statuses(frozenset(TaskStatus))})", name="status"),
     sa.Index("task_recent", "created_at", "id"),
     sa.Index("task_by_project", "project_id", "created_at", "id"),
-    _partial("task_open", "status", "project_id", "priority", "created_at", where="status <> 'COMPLETED'"),
+    _partial(
+        "task_open",
+        "status",
+        "project_id",
+        "agent_id",
+        "priority",
+        "created_at",
+        where="status <> 'COMPLETED'",
+    ),
     _partial("task_approved", "id", where="status = 'AWAITING_APPROVAL' AND approved_by <> ''"),
     _partial("task_promotable", "id", where="status = 'DEFINED' AND unmet = 0"),
     _partial("task_resting", "not_before", where="status = 'PAUSED' AND not_before IS NOT NULL"),

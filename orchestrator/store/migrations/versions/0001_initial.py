@@ -33,7 +33,32 @@ def upgrade() -> None:
         sa.Column("profile", sa.Text(), server_default="", nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "agent_account",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("resets_at", sa.Float(), nullable=True),
+        sa.Column("strikes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("used", sa.Float(), nullable=True),
+        sa.Column("window_words", sa.Text(), server_default="", nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("canary", sa.Text(), server_default="", nullable=False),
+        sa.Column("canary_run", sa.Text(), server_default="", nullable=False),
+        sa.CheckConstraint("state IN ('ok', 'limited', 'trying')", name=op.f("ck_agent_account_state")),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "agent_account_closed",
+        "agent_account",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ok'"),
+        postgresql_where=sa.text("state <> 'ok'"),
     )
     op.create_table(
         "audit",
@@ -225,6 +250,7 @@ def upgrade() -> None:
         sa.Column("copy_files", sa.JSON(), nullable=False),
         sa.Column("run_timeout", sa.Float(), nullable=False),
         sa.Column("max_retries", sa.Integer(), nullable=False),
+        sa.Column("failover", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
             ["repo_id"],
             ["repo.id"],
@@ -312,6 +338,8 @@ def upgrade() -> None:
         sa.Column("base_commit", sa.Text(), server_default="", nullable=False),
         sa.Column("approved_by", sa.Text(), server_default="", nullable=False),
         sa.Column("alerted_at", sa.Float(), nullable=True),
+        sa.Column("agent_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("pinned", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.Column("unmet", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "status IN ('ASSIGNED', 'AWAITING_APPROVAL', 'BLOCKED', 'COMPLETED', 'DEFINED', 'FAILED', 'IN_PROGRESS', 'PAUSED', 'READY', 'VERIFYING', 'WAITING_INPUT')",
@@ -332,7 +360,7 @@ def upgrade() -> None:
     op.create_index(
         "task_open",
         "task",
-        ["status", "project_id", "priority", "created_at"],
+        ["status", "project_id", "agent_id", "priority", "created_at"],
         unique=False,
         sqlite_where=sa.text("status <> 'COMPLETED'"),
         postgresql_where=sa.text("status <> 'COMPLETED'"),
