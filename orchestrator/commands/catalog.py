@@ -1,6 +1,8 @@
 """Every command there is."""
 
-from orchestrator.commands import general, looking, projects, tasks
+from orchestrator.commands import answering, general, looking, policies, projects, tasks
 from orchestrator.commands.registry import Registry
 
-COMMANDS = Registry([*general.here, *projects.here, *tasks.here, *looking.here])
+COMMANDS = Registry(
+    [*general.here, *projects.here, *tasks.here, *answering.here, *looking.here, *policies.here]
+)
