@@ -21,7 +21,7 @@ from tests.agents import brands
 from tests.agents.brands import Brand
 from tests.servers.models import ModelServer, script
 
-pytestmark = [*brands.needs_agents, pytest.mark.timeout(60)]
+pytestmark = [*brands.needs_agents, pytest.mark.timeout(180)]
 
 Json = dict[str, Any]
 _LINE_MAX = 1 << 24
