@@ -77,7 +77,7 @@ A line that begins with `::` may be a directive, with `name=value` pairs and, af
 | `::usage tokens=1200 cost=0.02` | what was used since the last such line |
 | `::session id=abc` | how this conversation can be resumed: given back as `{session}` |
 | `::ask id=q1 choices=yes\\|no::Delete it?` | a question; the answer is one line on its input (`interactive`) |
-| `::permit id=p1 tool=run::rm -rf build` | may it? The answer is a line on its input: `allow`, `deny`, or the words it is denied with |
+| `::permit id=p1 tool=run::rm -rf build` | may it? It is told `allow`, `deny`, or the words of denial |
 | `::limit resets_at=1767225600::Enough` | the account is limited until then (Unix seconds) |
 | `::attach build/report.pdf` | hands a file of the worktree to people (every agent can say that) |
 

@@ -104,7 +104,8 @@ async def give_answer(
     await ctx.lifecycle.settle(ctx.tx, key_of("ask", asked.id), task.id, note, ctx.person.id)
     if not kept:  # a person's time is not the agent's
         await runs.postpone(ctx.tx, asked.run_id, ctx.now - asked.asked_at)
-    left = await questions.unanswered(ctx.tx, task.id)
+    working = task.status is TaskStatus.WAITING_INPUT  # then what an earlier run asked keeps nobody waiting
+    left = await (questions.waiting if working else questions.unanswered)(ctx.tx, task.id)
     if task.status in (TaskStatus.WAITING_INPUT, TaskStatus.PAUSED) and not left:
         reason = f"answered by {ctx.person.id}"
         await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)

@@ -175,8 +175,9 @@ def placed(paths: Sequence[str], worktree: str) -> tuple[str, ...]:
     for path in paths:
         try:
             whole = os.path.join(worktree, os.path.expanduser(path))
+            led_to = _within(os.path.realpath(whole), os.path.realpath(worktree))
             found[_within(os.path.normpath(whole), os.path.normpath(worktree))] = None
-            found[_within(os.path.realpath(whole), os.path.realpath(worktree))] = None
+            found[led_to] = None
         except ValueError:  # no path that a file can have
             found[f"/{path}"] = None
     return tuple(found)

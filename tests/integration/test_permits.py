@@ -290,6 +290,23 @@ async def test_an_agent_that_asks_again_after_its_end_asks_on_the_same_card(chat
     assert (row["request_id"], row["run_id"]) == ("other-id", (await live(chat, task)).id)
 
 
+async def test_what_an_earlier_run_asked_keeps_no_working_agent_waiting(chat: Chat, clock: Clock) -> None:
+    task = await chat.with_running_task()
+    await tell(chat, task, wants("rm x"))
+    first = (await card(chat))["actions"][0]
+    await end_run(chat, task)
+    await chat.say(f"task restart {task}")
+    await run_again(chat, task)
+    await tell(chat, task, wants("rm y", "p2"), 110)
+    await chat.say("allow", root="root-1")
+    assert await chat.status(task) == "IN_PROGRESS"
+    assert (await chat.say("", action=first["id"], root="root-1"))["verdict"] == "ok"
+    run = await live(chat, task)
+    [words] = await chat.rows(sa.select(schema.message).where(schema.message.c.request_id == ""))
+    assert (words["run_id"], words["state"]) == (run.id, "queued")
+    assert words["text"].startswith("allow (in answer to: run a command")
+
+
 async def test_an_answer_that_comes_while_the_run_ends_starts_the_next_one(chat: Chat) -> None:
     task = await chat.with_running_task()
     await tell(chat, task, wants("rm x"))
