@@ -103,6 +103,8 @@ def _check(rule: Rule) -> None:
         raise UserError("a rule is about paths or about commands; make two rules of it")
     if rule.by is not Answerer.ANYONE and rule.effect is not Effect.ASK:
         raise UserError("`by` says who must answer: only a rule that asks has it")
+    if rule.path.startswith("../"):
+        raise UserError(f"the path {rule.path!r} leaves the worktree; write an absolute one")
     if rule.path and posixpath.normpath(rule.path) != rule.path:
         raise UserError(f"the path {rule.path!r} would fit nothing; write {posixpath.normpath(rule.path)!r}")
 
