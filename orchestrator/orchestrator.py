@@ -14,6 +14,7 @@ import structlog
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.context import Connected, Services
 from orchestrator.commands.phrasing import phrase
+from orchestrator.cycle.asker import Asker
 from orchestrator.cycle.assigner import Assigner
 from orchestrator.cycle.cleaner import Cleaner
 from orchestrator.cycle.preparer import Preparer
@@ -44,7 +45,7 @@ from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
-_TIMED = frozenset({"stuck", "rescue", "clean"})
+_TIMED = frozenset({"stuck", "questions", "rescue", "clean"})
 """Steps of the cycle for which only time makes something due."""
 
 
@@ -133,6 +134,7 @@ class Orchestrator:
             ("stuck", Reminder(db, life, settings.scheduling).run_once),
             ("schedule", assigner.run_once),
             ("launch", self.runs.reconcile),
+            ("questions", Asker(db, life, settings.runs).run_once),
             ("rescue", Rescuer(db, life, settings.runs).run_once),
             ("repositories", Preparer(db, self.speaker, self._jobs).run_once),
             ("clean", cleaner.run_once),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.lifecycle import duration, flat
 from orchestrator.limits import Limits
+from orchestrator.policy import answerers
 from orchestrator.projects import RepoState
 from orchestrator.scheduler import (
     AccountLoad,
@@ -16,10 +17,11 @@ from orchestrator.scheduler import (
     why_not,
 )
 from orchestrator.settings import SchedulingSettings
-from orchestrator.store import flags, messages, projects, runs, tasks
+from orchestrator.store import flags, projects, questions, runs, tasks
 from orchestrator.store.database import Tx
+from orchestrator.store.questions import OpenQuestion
 from orchestrator.tasks import STATUS_MEANINGS, Task, TaskStatus
-from orchestrator.words import plain
+from orchestrator.words import code, plain
 
 _LOOKED_AT = 1000
 """Ready tasks per project that `why` looks at; the cycle looks at no more than there are free agents."""
@@ -105,9 +107,7 @@ async def why(tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, 
         case TaskStatus.READY:
             return await _ready(tx, task, settings, limits, now)
         case TaskStatus.WAITING_INPUT:
-            questions = await messages.open_questions(tx, task.id)
-            asked = "; ".join(q.text.strip().partition("\n")[0] for q in questions) or task.reason
-            return Why((Reason("person", f"its agent asked: {plain(flat(asked))}"),))
+            return Why(await _asked(tx, task) or (Reason("person", plain(flat(task.reason))),))
         case TaskStatus.AWAITING_APPROVAL:
             words = f"awaits approval: `task approve {task.id}` or `task reject {task.id}`"
             return Why((Reason("person", words),))
@@ -116,7 +116,8 @@ async def why(tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, 
             return Why((Reason("person", words),))
         case TaskStatus.PAUSED:
             eta = task.not_before - now if task.not_before else None
-            return Why((Reason("cooldown" if eta else "person", plain(flat(task.reason))),), eta)
+            rests = Reason("cooldown" if eta else "person", plain(flat(task.reason)))
+            return Why((rests, *await _asked(tx, task)), eta)
         case TaskStatus.COMPLETED:
             return Why((Reason("done", plain(flat(task.reason))),))
         case _:
@@ -124,6 +125,21 @@ async def why(tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, 
             begun = next((run.created_at for run in await runs.live(tx, task.id)), now)
             eta = max(0.0, mean - (now - begun)) if mean is not None else None
             return Why((Reason("running", plain(flat(task.reason)) or STATUS_MEANINGS[task.status]),), eta)
+
+
+async def _asked(tx: Tx, task: Task) -> tuple[Reason, ...]:
+    """What the task's agents have asked, and who may answer."""
+    return tuple(
+        Reason("person", f"its agent asked: {plain(flat(asked.text))}. {how_to_answer(task, asked)}")
+        for asked in await questions.unanswered(tx, task.id)
+    )
+
+
+def how_to_answer(task: Task, asked: OpenQuestion) -> str:
+    """Who may answer, and by which command, as Markdown."""
+    choices = "|".join(asked.choices) or "…"
+    line = code(f"task answer {task.id} question:{asked.id} {choices}")
+    return f"May answer: {plain(answerers(asked.by, task.requested_by))}, with {line}"
 
 
 async def _dependency(tx: Tx, task: Task) -> Why:

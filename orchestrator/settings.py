@@ -118,7 +118,12 @@ class RunSettings(_Section):
     retry_backoff: _Pause = Field(30.0, description="Seconds before the first retry; they double each time.")
     retry_backoff_max: _Pause = Field(900.0, description="Seconds that a retry waits at most.")
     input_timeout: _Seconds = Field(
-        86_400.0, description="Seconds after which a task with an unanswered question is paused."
+        86_400.0,
+        description="Seconds after which a task with an unanswered question is paused; it can be answered still.",
+    )
+    remind_after: tuple[_Seconds, ...] = Field(
+        (900.0, 3600.0, 14_400.0),
+        description="Seconds after which people are reminded of an unanswered question, each once.",
     )
     stop_grace: _Pause = Field(5.0, description="Seconds between asking an agent to end and ending it.")
     command_timeout: _Seconds = Field(

@@ -15,7 +15,7 @@ from orchestrator.projects import RepoState, Role
 from orchestrator.runs.profiles import profile_of
 from orchestrator.store import accounts, flags, outbox, people, projects, runs, tasks
 from orchestrator.transport import Card, Finding, Post, Tone
-from orchestrator.words import code, plain
+from orchestrator.words import plain
 
 here = Registry()
 
@@ -299,25 +299,6 @@ async def remove_person(ctx: Context, args: OnePerson) -> Answer:
     """A new pairing code lets them in again."""
     await people.remove(ctx.tx, args.person)
     return Post(text=f"🚪 {plain(args.person)} is not known any more.")
-
-
-class Audit(Arguments):
-    """How much of the audit trail is shown."""
-
-    limit: Annotated[int, Option("lines to show")] = 20
-
-
-@here.command("audit", role=Role.ADMIN, summary="Show who did what.", example="audit limit:50")
-async def audit(ctx: Context, args: Audit) -> Answer:
-    """The last lines of the audit trail."""
-    rows = await people.trail(ctx.tx, max(1, min(args.limit, 200)))
-    lines = [
-        f"{duration(ctx.now - r['at'])} ago: {plain(r['who'])}: {code(flat(r['what']))} {r['verdict']}"
-        + (f" ({plain(flat(r['detail']))})" if r["detail"] else "")
-        for r in rows
-    ]
-    items = [{k: r[k] for k in ("at", "who", "what", "verdict", "detail")} for r in rows]
-    return Listing("Audit", lines, items, len(items)).post()
 
 
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"

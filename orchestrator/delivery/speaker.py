@@ -51,7 +51,7 @@ class Speaker:
     ) -> None:
         self.homes = dict(homes)
         self._phrase = phrase
-        self._redact = redact
+        self.redact = redact
         self._clock = clock
 
     async def places(self, tx: Tx, project_id: str | None) -> list[Place]:
@@ -208,7 +208,7 @@ class Speaker:
                 root=root,
                 subject=subject,
                 urgency=int(urgency),
-                post=post_to_json(replace(post, quiet=urgency is Lane.PROGRESS), self._redact),
+                post=post_to_json(replace(post, quiet=urgency is Lane.PROGRESS), self.redact),
                 at=self._clock(),
             ),
         )

@@ -18,6 +18,7 @@ from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.projects import Agent, Project, Repo
 from orchestrator.runs import attachments, control, journal, process
+from orchestrator.runs.asking import interrupted
 from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
@@ -118,6 +119,9 @@ class Driver:
                 return
             await messages.close(tx, self._run.id)
             task = await tasks.get(tx, self._run.task_id)
+            if task.status is TaskStatus.WAITING_INPUT:
+                await interrupted(self._tools.lifecycle, tx, task, self._run.id, words)
+                return
             await self._tools.lifecycle.fail(
                 tx,
                 task,
@@ -276,10 +280,14 @@ class Driver:
         async with self._tools.database.transaction() as tx:
             if not await runs.end(tx, self._run.id, self._tools.clock(), "lost", last_words):
                 return
-            await messages.close(tx, self._run.id)
+            answered = await messages.close(tx, self._run.id)
             task = await tasks.get(tx, self._run.task_id)
+            if task.status is TaskStatus.WAITING_INPUT:
+                why = "its agent was lost while it waited for people"
+                await interrupted(self._tools.lifecycle, tx, task, self._run.id, why)
+                return
             before = await runs.outcome_before(tx, self._run)
-            if task.status is TaskStatus.ASSIGNED or before == "lost":
+            if task.status is TaskStatus.ASSIGNED or (before == "lost" and not answered):
                 words = f"its supervisor ended without a result. {last_words}".strip()
                 delay = retry_delay(self._tools.settings, task.failures)
                 await self._tools.lifecycle.fail(

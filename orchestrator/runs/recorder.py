@@ -27,18 +27,19 @@ from orchestrator.agent import (
 )
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.limits import Limits, hour, words_of
+from orchestrator.runs.asking import Asking, interrupted
 from orchestrator.runs.attachments import as_file
 from orchestrator.runs.meter import Meter
 from orchestrator.settings import RunSettings
 from orchestrator.store import accounts, messages, runs, tasks
 from orchestrator.store.database import Tx
-from orchestrator.store.messages import MessageState, OpenQuestion
+from orchestrator.store.messages import MessageState
 from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
 from orchestrator.store.spending import Use
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
-from orchestrator.transport import Action, Card, Lane, Post, Tone
-from orchestrator.words import fence, plain, said
+from orchestrator.transport import Lane, Post
+from orchestrator.words import plain, said
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,7 @@ class Recorder:
         self._limits = limits
         self._file_max = file_max
         self._meter = Meter(lifecycle)
+        self._asking = Asking(lifecycle)
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
@@ -100,7 +102,7 @@ class Recorder:
                     reason = task.reason or f"{run.agent_id} works on it"
                     return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_STARTED, reason=reason)
             case Question() | PermissionRequest():
-                return await self._question(tx, run, task, event)
+                return await self._asking.ask(tx, run, task, event)
             case Accepted():
                 await self._accepted(tx, task, event)
             case Usage():
@@ -146,39 +148,6 @@ class Recorder:
         key = key_of(run.id, offset)
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
 
-    async def _question(self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest) -> Task:
-        """Store what the agent asks, and ask it in the thread, above everything that is only progress."""
-        permission = isinstance(event, PermissionRequest)
-        if isinstance(event, PermissionRequest):
-            text = f"{event.action}\n\n{event.detail}".strip()
-            shown = plain(event.action) + (f"\n{fence(event.detail)}" if event.detail else "")
-        else:
-            text, shown = event.text, "\n".join(map(plain, event.text.split("\n")))
-        asked = OpenQuestion(
-            id=key_of(run.id, event.request_id)[:10],
-            task_id=task.id,
-            run_id=run.id,
-            request_id=event.request_id,
-            text=text,
-            choices=event.choices,
-            asked_at=self._lifecycle.clock(),
-        )
-        if not await messages.ask(tx, asked):
-            return task
-        post = Post(
-            card=Card(title="May it?" if permission else "The agent asks", tone=Tone.WARN),
-            text=shown if event.choices else f"{shown}\n\n_Answer here in words._",
-            actions=tuple(
-                Action(label=choice, line=f'task answer {task.id} question:{asked.id} "{_quoted(choice)}"')
-                for choice in event.choices
-            ),
-        )
-        await self._lifecycle.thread(task).say(tx, post, key=key_of("ask", asked.id), urgency=Lane.URGENT)
-        if task.status is TaskStatus.IN_PROGRESS:
-            reason = "asks: " + text.strip().partition("\n")[0][:120]
-            return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_QUESTION, reason=reason)
-        return task
-
     async def _accepted(self, tx: Tx, task: Task, event: Accepted) -> None:
         state = MessageState.DELIVERED if event.ok else MessageState.KEPT
         words = await messages.settle(tx, event.message_id, state)
@@ -190,7 +159,7 @@ class Recorder:
 
     async def _result(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
         """The agent has ended: on to verification, or end the run by what became of it."""
-        await messages.close(tx, run.id)
+        answered = await messages.close(tx, run.id)
         if event.outcome is Outcome.DONE:
             await runs.update(tx, run.id, outcome=Outcome.DONE, result=event.text[:100_000])
             return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_COMPLETED)
@@ -198,6 +167,12 @@ class Recorder:
             await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome)
             return await self._limited(tx, run, task, event)
         await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome, event.text)
+        if task.status is TaskStatus.WAITING_INPUT:
+            why = "its agent ended while it waited for people"
+            return await interrupted(self._lifecycle, tx, task, run.id, why)
+        if answered:
+            reason = "its agent ended before it heard the answer; starting again"
+            return await self._lifecycle.advance(tx, task, TaskEvent.RECOVERY, reason=reason)
         again = await runs.outcome_before(tx, run) == Outcome.STOPPED
         if event.outcome is Outcome.STOPPED and not again:
             reason = "its agent was stopped from outside; starting again"
@@ -276,7 +251,3 @@ def _spoken(batch: Batch) -> str:
 def _counted(event: Usage) -> tuple[int, float]:
     """The tokens and the money of *event* as the store can count them, whatever an agent says."""
     return min(event.tokens, _TOKENS_MAX), event.cost if math.isfinite(event.cost) else 0.0
-
-
-def _quoted(choice: str) -> str:
-    return choice.replace("\\", "\\\\").replace('"', '\\"')

@@ -226,7 +226,29 @@ question = sa.Table(
     sa.Column("asked_at", Time, nullable=False),
     sa.Column("answer", Text),
     sa.Column("answered_by", Text, nullable=False, server_default=""),
-    _partial("question_open", "asked_at", where="answer IS NULL"),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("wish", sa.JSON),
+    sa.Column("fingerprint", Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
+    sa.Column("allowed_by", Text, nullable=False, server_default=""),
+    sa.Column("granted", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("reminded", sa.Integer, nullable=False, server_default="0"),
+    _partial("question_open", "task_id", "asked_at", where="state IN ('open', 'kept')"),
+)
+
+policy_rule = sa.Table(
+    "policy_rule",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column(
+        "project_id", Text, sa.ForeignKey("project.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.Column("effect", Text, nullable=False),
+    sa.Column("tool", Text, nullable=False),
+    sa.Column("path", Text, nullable=False),
+    sa.Column("command", Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
 )
 
 usage = sa.Table(
@@ -414,6 +436,9 @@ audit = sa.Table(
     sa.Column("what", Text, nullable=False),
     sa.Column("verdict", Text, nullable=False),
     sa.Column("detail", Text, nullable=False, server_default=""),
+    sa.Column("project_id", Text, nullable=False, server_default=""),
+    sa.Column("task_id", Text, nullable=False, server_default=""),
+    sa.Index("audit_who", "who", "id"),
 )
 
 flag = sa.Table(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.agent import Event, Outcome, Question, RateLimit, Result, Started, Text, Usage
+from orchestrator.cycle.asker import Asker
 from orchestrator.cycle.assigner import Assigner
 from orchestrator.cycle.promoter import Promoter
 from orchestrator.cycle.reminder import Reminder
@@ -80,6 +81,7 @@ class Life(RuleBasedStateMachine):
             "resume": Resumer(self.db, self.life, limits).run_once,
             "remind": Reminder(self.db, self.life, scheduling).run_once,
             "rescue": Rescuer(self.db, self.life, runs_).run_once,
+            "questions": Asker(self.db, self.life, runs_).run_once,
             "assign": assigner.run_once,
         }
         self.offset = 0

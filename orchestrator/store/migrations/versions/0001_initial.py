@@ -68,8 +68,11 @@ def upgrade() -> None:
         sa.Column("what", sa.Text(), nullable=False),
         sa.Column("verdict", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), server_default="", nullable=False),
+        sa.Column("project_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("task_id", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("audit_who", "audit", ["who", "id"], unique=False)
     op.create_table(
         "budget",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -317,6 +320,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_binding_project_id"), "binding", ["project_id"], unique=False)
     op.create_table(
+        "policy_rule",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("effect", sa.Text(), nullable=False),
+        sa.Column("tool", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("command", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_policy_rule_project_id"), "policy_rule", ["project_id"], unique=False)
+    op.create_table(
         "task",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("project_id", sa.Text(), nullable=False),
@@ -436,6 +453,13 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.Float(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("answered_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("wish", sa.JSON(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("allowed_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("granted", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reminded", sa.Integer(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -443,10 +467,10 @@ def upgrade() -> None:
     op.create_index(
         "question_open",
         "question",
-        ["asked_at"],
+        ["task_id", "asked_at"],
         unique=False,
-        sqlite_where=sa.text("answer IS NULL"),
-        postgresql_where=sa.text("answer IS NULL"),
+        sqlite_where=sa.text("state IN ('open', 'kept')"),
+        postgresql_where=sa.text("state IN ('open', 'kept')"),
     )
     op.create_table(
         "run",
