@@ -243,12 +243,10 @@ async def ready(
 
 async def held(tx: Tx, agent_ids: Collection[str]) -> list[str]:
     """The tasks of these agents that wait: rest for their account, or are ready."""
-    waits = sa.or_(
-        task.c.status == sa.literal_column("'READY'"),
-        sa.and_(task.c.status == sa.literal_column("'PAUSED'"), task.c.not_before.is_not(None)),
-    )
-    mine = (sa.text("status <> 'COMPLETED'"), task.c.agent_id.in_(list(agent_ids)))
-    return await tx.column(sa.select(task.c.id).where(*mine, waits).order_by(task.c.created_at))
+    waits = sa.text("status <> 'COMPLETED' AND status IN ('READY', 'PAUSED')")
+    rests = sa.or_(task.c.status == TaskStatus.READY, task.c.not_before.is_not(None))
+    mine = sa.select(task.c.created_at, task.c.id).where(waits, rests, task.c.agent_id.in_(list(agent_ids)))
+    return [row["id"] for row in sorted(await tx.all(mine), key=lambda row: (row["created_at"], row["id"]))]
 
 
 def _startable(one: sa.FromClause, now: float) -> tuple[sa.ColumnElement[bool], ...]:
