@@ -132,7 +132,11 @@ def _chart(title: str, since: int, days: int, rows: Sequence[tuple[tuple[str, ..
 
 
 @here.command(
-    "budget", role=Role.VIEWER, summary="Show the caps, and what is used of them.", example="budget"
+    "budget show",
+    role=Role.VIEWER,
+    summary="Show the caps, and what is used of them.",
+    example="budget",
+    aliases=("budget",),
 )
 async def show(ctx: Context, args: Nothing) -> Answer:
     """Every cap in a line."""
