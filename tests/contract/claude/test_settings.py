@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
 
-from adapters import factory
+from adapters import catalog
 from orchestrator.agent import (
     Outcome,
     PermissionRequest,
@@ -78,11 +78,11 @@ for line in sys.stdin:
 )
 def test_wrong_settings_are_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        factory.check("claude", config)
+        catalog.check("claude", config)
 
 
 def test_no_settings_are_needed() -> None:
-    factory.check("claude", {})
+    catalog.check("claude", {})
 
 
 async def test_it_has_the_tools_the_model_and_the_instructions_that_its_settings_say(
