@@ -141,7 +141,9 @@ async def test_a_tool_server_serves_and_leaves_with_the_run(
     await run.start()
     request = await run.told(PermissionRequest)
     assert (request.tool, request.tool_kind) == ("mcp__here__ping", ToolKind.OTHER)
-    assert not any("s3cret" in word for process in marked(env) for word in process.cmdline())
+    lines = [process.cmdline() for process in marked(env)]
+    assert any(str(program) in line for line in lines), "it carries the run's mark"
+    assert not any("s3cret" in word for line in lines for word in line)
     await run.adapter.answer(request.request_id, "allow")
     assert (await run.result()).outcome is Outcome.DONE
     assert run.all(ToolResult)[0].summary == "pong s3cret"
