@@ -50,10 +50,13 @@ def workdir(tmp_path: Path) -> Path:
 async def drive(env: dict[str, str], workdir: Path) -> AsyncIterator[NewDrive]:
     drives: list[Drive] = []
 
-    def new(prompt: str, mode: str = "bypassPermissions", **fields: Any) -> Drive:
+    def new(
+        prompt: str, mode: str = "bypassPermissions", config: dict[str, Any] | None = None, **fields: Any
+    ) -> Drive:
+        settings = {"permission_mode": mode} if config is None else config
         context = RunContext(
             run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=prompt,
-            config={"permission_mode": mode}, env=env,
+            config={"title": "A task", **settings}, env=env,
         )  # fmt: skip
         drives.append(Drive(replace(context, **fields)))
         return drives[-1]
