@@ -179,6 +179,24 @@ class Accepted:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Written by the supervisor when it is asked whether the agent still works.
+
+    *cpu* is the processor time, in seconds, that the run's processes have used in the *seconds* since the agent's
+    last event, or since the last time that this was asked.
+    """
+
+    kind: ClassVar[str] = "probed"
+    alive: bool
+    cpu: float
+    seconds: float
+    in_tool: bool = False
+    """Whether a tool that the agent has called has not answered yet."""
+    busy: bool = False
+    """Whether one of the processes was computing, or waiting for a device, at that moment."""
+
+
 Event = (
     Text
     | Thinking
@@ -193,6 +211,7 @@ Event = (
     | Result
     | Started
     | Accepted
+    | Probed
 )
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in Event.__args__}

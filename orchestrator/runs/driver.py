@@ -19,7 +19,7 @@ from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.projects import Agent, Project, Repo
 from orchestrator.runs import control, journal, process
 from orchestrator.runs.finisher import Finisher
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
@@ -96,8 +96,7 @@ class Driver:
 
     async def take_down(self) -> None:
         """After the run's end: end what still runs, save what is left in the worktree, give the lease back."""
-        pid = self._folder.read_supervisor()
-        await process.end_tree(pid, self._run.id, self._tools.settings.stop_grace)
+        await self._end_tree()
         async with self._tools.database.read() as tx:
             lease = await runs.lease(tx, self._run.id)
         if lease is not None:
@@ -149,8 +148,23 @@ class Driver:
     async def _clear(self, begun: bool) -> None:
         """End the setup or the tests that a daemon that was killed has left at work in the workspace."""
         if not begun or (await self._task()).status is TaskStatus.VERIFYING:
-            supervisor, grace = self._folder.read_supervisor(), self._tools.settings.stop_grace
-            await process.end_tree(supervisor, self._run.id, grace)
+            await self._end_tree()
+
+    async def _end_tree(self) -> None:
+        """End all that belongs to the run, and say what cannot be ended."""
+        supervisor, known = self._folder.read_supervisor(), self._folder.read_unmarked()
+        left = await process.end_tree(supervisor, self._run.id, self._tools.settings.stop_grace, known)
+        left += [one for one in self._folder.read_left() if process.alive(one) and one not in left]
+        if not left:
+            return
+        self._folder.write_left(left)
+        pids = ", ".join(str(one.pid) for one in left)
+        self._log.error("run.left_behind", pids=pids)
+        post = Post(text=f"🧟 What this run started could not all be ended; still there: {pids}.")
+        async with self._tools.database.transaction() as tx:
+            task = await tasks.get(tx, self._run.task_id)
+            key = key_of(self._run.id, "left", pids)
+            await self._tools.lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
 
     async def _begin(self) -> None:
         """Make the workspace, write down what is to be done, and let a supervisor do it."""
@@ -173,7 +187,7 @@ class Driver:
             context = await self._context(task, tree, agent)
             if context is None:
                 return
-            self._folder.write_spec(context, agent.type, self._tools.settings.stop_grace)
+            self._folder.write_spec(Spec(context, agent.type, self._tools.settings.stop_grace))
             spawned.go(self._folder.path)
         finally:
             spawned.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class Spec:
     agent_type: str
     stop_grace: float
     """Seconds between asking the agent to end and ending it."""
+    memory_max: int | None = None
+    """Bytes that the agent and all that it starts may hold in memory."""
 
 
 class RunFolder:
@@ -29,6 +32,8 @@ class RunFolder:
         self.log = path / "supervisor.log"
         self._spec = path / "spec.json"
         self._supervisor = path / "supervisor.json"
+        self._unmarked = path / "unmarked.json"
+        self._left = path / "left.json"
 
     @property
     def control(self) -> Path:
@@ -39,14 +44,14 @@ class RunFolder:
         """Make the folder; harmless when it is there."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write_spec(self, context: RunContext, agent_type: str, stop_grace: float) -> None:
+    def write_spec(self, spec: Spec) -> None:
         """Say what is to be done."""
-        _write(self._spec, asdict(Spec(context, agent_type, stop_grace)))
+        _write(self._spec, asdict(spec))
 
     def read_spec(self) -> Spec:
         """What is to be done. OSError or ValueError where nobody has said it."""
         fields = json.loads(self._spec.read_text())
-        return Spec(RunContext(**fields["context"]), fields["agent_type"], fields["stop_grace"])
+        return Spec(**{**fields, "context": RunContext(**fields["context"])})
 
     def write_supervisor(self, pid: ProcessId) -> None:
         """Remember which process supervises the run. Written before it is let go, so that it is always known."""
@@ -58,6 +63,22 @@ class RunFolder:
             return ProcessId(**json.loads(self._supervisor.read_text()))
         except FileNotFoundError:
             return None
+
+    def write_unmarked(self, processes: Sequence[ProcessId]) -> None:
+        """Remember processes of the run that do not carry its mark, for the case that their supervisor is killed."""
+        _write(self._unmarked, [asdict(one) for one in processes])
+
+    def read_unmarked(self) -> list[ProcessId]:
+        """Processes of the run that do not carry its mark, as they were seen last."""
+        return _read_processes(self._unmarked)
+
+    def write_left(self, processes: Sequence[ProcessId]) -> None:
+        """Remember processes of the run that could not be ended."""
+        _write(self._left, [asdict(one) for one in processes])
+
+    def read_left(self) -> list[ProcessId]:
+        """Processes of the run that could not be ended."""
+        return _read_processes(self._left)
 
     def has_events(self) -> bool:
         """Whether the supervisor was let go and has begun."""
@@ -72,6 +93,13 @@ class RunFolder:
             return "\n".join(self.log.read_text(errors="replace")[-4000:].splitlines()[-5:])
         except FileNotFoundError:
             return ""
+
+
+def _read_processes(path: Path) -> list[ProcessId]:
+    try:
+        return [ProcessId(**one) for one in json.loads(path.read_text())]
+    except FileNotFoundError:
+        return []
 
 
 def _write(path: Path, content: object) -> None:

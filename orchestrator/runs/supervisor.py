@@ -16,18 +16,28 @@ from orchestrator.agent import (
     CannotSend,
     Event,
     Outcome,
+    Probed,
     Result,
     SendMode,
     Started,
     Text,
+    ToolCall,
+    ToolResult,
 )
+from orchestrator.runs import process
 from orchestrator.runs.control import ControlServer
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.journal import Journal
+from orchestrator.runs.offspring import Look, Offspring
+from orchestrator.words import size
 
 Make = Callable[[str, float], AgentAdapter]
 """Makes the adapter for an agent's type, and the seconds it has to end in."""
 
+_LOOK = 1.0
+"""Seconds between two looks at the run's processes."""
+_ANSWER = 5.0
+"""Seconds in which an adapter must be able to tell whether its agent lives."""
 _TEXT_MAX = 64 * 1024
 """Characters of one text event; a longer one is cut in several."""
 
@@ -63,6 +73,7 @@ class _Supervised:
     """One agent at work."""
 
     def __init__(self, folder: RunFolder, spec: Spec, journal: Journal, adapter: AgentAdapter) -> None:
+        self._folder = folder
         self._spec = spec
         self._journal = journal
         self._adapter = adapter
@@ -70,21 +81,35 @@ class _Supervised:
         self._seen: set[str] = set()
         """Messages that were taken. A restarted daemon may hand one over again."""
         self._jobs: set[asyncio.Task[None]] = set()
+        self._offspring = Offspring()
+        self._tools: set[str] = set()
+        """Calls of tools that have not answered."""
+        self._silent = True
+        """Whether the agent has told nothing since the last look."""
+        self._last = (time.monotonic(), Look())
+        """When the agent's last event, or the last probe, was, and what the processes had come to then."""
+        self._too_much = ""
+        """Why we end the agent ourselves."""
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        self._offspring.adopt()
         work = asyncio.ensure_future(self._work())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, work.cancel)
+        watch = asyncio.ensure_future(self._watch(work))
         try:
             result = await work
         except asyncio.CancelledError:
             result = Result(Outcome.STOPPED, "stopped")
         except Exception as fault:  # noqa: BLE001 - whatever an adapter raises is how the run ended
             result = Result(Outcome.FAILED, f"{type(fault).__name__}: {fault}")
-        for job in self._jobs:
+        if self._too_much:
+            result = Result(Outcome.FAILED, self._too_much)
+        for job in (watch, *self._jobs):
             job.cancel()
         await self._adapter.stop()
+        self._folder.write_left(await process.end_descendants(self._spec.stop_grace))
         await self._record(result)
         await self._control.close()
 
@@ -92,7 +117,48 @@ class _Supervised:
         await self._control.open()
         await self._record(Started(self._spec.context.epoch, time.time()))
         await self._adapter.start(self._spec.context)
-        return await self._adapter.wait(self._record)
+        return await self._adapter.wait(self._told)
+
+    async def _watch(self, work: asyncio.Future[Result]) -> None:
+        """Look at the run's processes again and again: reap, remember whom only we know, keep them in their bounds."""
+        known: tuple[process.ProcessId, ...] = ()
+        limit = self._spec.memory_max
+        while True:
+            look = self._look()
+            if self._offspring.unmarked != known:
+                known = self._offspring.unmarked
+                self._folder.write_unmarked(known)
+            if limit is not None and look.memory > limit and not work.done():
+                self._too_much = f"it used more than {size(limit)} of memory, which `memory_max` allows"
+                work.cancel()
+            await asyncio.sleep(_LOOK)
+
+    def _look(self) -> Look:
+        look = self._offspring.look(self._spec.context.run_id, self._spec.memory_max)
+        if not self._silent:
+            self._silent, self._last = True, (time.monotonic(), look)
+        return look
+
+    async def _probe(self) -> None:
+        """Say whether the agent lives, and what its processes have done since it was last heard of."""
+        look = self._look()
+        at, before = self._last
+        self._last = (time.monotonic(), look)
+        try:
+            alive = await asyncio.wait_for(self._adapter.is_alive(), _ANSWER)
+        except TimeoutError:
+            alive = False
+        cpu = max(0.0, look.cpu - before.cpu)
+        await self._record(Probed(alive, cpu, self._last[0] - at, bool(self._tools), look.busy))
+
+    async def _told(self, event: Event) -> None:
+        """The agent has told something."""
+        self._silent = False
+        if isinstance(event, ToolCall):
+            self._tools.add(event.call_id)
+        elif isinstance(event, ToolResult):
+            self._tools.discard(event.call_id)
+        await self._record(event)
 
     async def _record(self, event: Event) -> None:
         for part in _cut(event):
@@ -100,7 +166,10 @@ class _Supervised:
         self._control.grown()
 
     async def _asked(self, op: str, fields: Mapping[str, Any]) -> None:
-        """Take words or an answer at once; what comes of it is written in the journal."""
+        """Take words, an answer or a question of ours at once; what comes of it is written in the journal."""
+        if op == "probe":
+            await self._probe()
+            return
         message_id = str(fields["message_id"])
         if message_id in self._seen:
             return

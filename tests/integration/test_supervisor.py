@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.agent import Accepted, Event, Outcome, Result, RunContext, Started, Text
+from orchestrator.agent import Accepted, Event, Outcome, Probed, Result, RunContext, Started, Text
 from orchestrator.runs import control, journal, process
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.process import ProcessId
 
 SUPERVISOR = [sys.executable, "-m", "agent_queue.supervise"]
@@ -36,7 +36,7 @@ class House:
         self.env = ENV | {process.MARK: self.run_id}
         self.supervisors = process.Standby(SUPERVISOR, ENV)
 
-    def spawn(self, code: str = "", **config: Any) -> process.Spawned:
+    def spawn(self, code: str = "", memory_max: int | None = None, **config: Any) -> process.Spawned:
         self.folder.create()
         spawned = self.supervisors.take()
         assert spawned.id is not None
@@ -51,7 +51,7 @@ class House:
             config=config,
             env=self.env,
         )
-        self.folder.write_spec(context, "command", 0.5)
+        self.folder.write_spec(Spec(context, "command", 0.5, memory_max))
         return spawned
 
     def start(self, code: str, **config: Any) -> None:
@@ -199,6 +199,111 @@ async def test_what_a_killed_supervisor_left_is_found_by_its_mark(house: House) 
     assert process.find(int(house.text())) is not None
     await process.end_tree(supervisor, house.run_id, 1.0)
     assert process.find(int(house.text())) is None
+
+
+HIDES = """
+import os, subprocess, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+os.wait()
+"""
+"""Leaves a process with another parent, in a session of its own and without the run's mark."""
+
+
+def hidden(supervisor: ProcessId) -> list[process.Stat]:
+    """What has become the supervisor's child though its agent started it."""
+    there = process.every()
+    return [s for s in there if s.parent == supervisor.pid and process.mark_of(s.id.pid) is None]
+
+
+async def test_what_forked_twice_and_cleared_its_environment_ends_with_its_agent(house: House) -> None:
+    house.start(HIDES + "print(1, flush=True); sys.stdin.readline(); sys.stdin.readline()", interactive=True)
+    supervisor = house.folder.read_supervisor()
+    assert supervisor is not None
+    await house.until(lambda: bool(hidden(supervisor)))
+    [orphan] = hidden(supervisor)
+    await house.until(lambda: bool(house.text()))
+    await control.request(house.folder, "send", message_id="m1", text="end", mode="queue")
+    assert (await house.result()).outcome is Outcome.DONE
+    assert process.find(orphan.id.pid) is None
+    assert house.folder.read_left() == []
+
+
+@pytest.mark.parametrize("how", ["asked", "killed"])
+async def test_what_forked_twice_and_cleared_its_environment_ends_with_its_run(
+    house: House, how: str
+) -> None:
+    house.start(HIDES + "time.sleep(600)")
+    supervisor = house.folder.read_supervisor()
+    assert supervisor is not None
+    await house.until(lambda: [s.id for s in hidden(supervisor)] == house.folder.read_unmarked() != [])
+    [orphan] = house.folder.read_unmarked()
+    if how == "killed":
+        os.kill(supervisor.pid, signal.SIGKILL)
+        await house.until(lambda: not house.alive())
+        assert process.alive(orphan)
+    left = await process.end_tree(supervisor, house.run_id, 1.0, house.folder.read_unmarked())
+    assert left == []
+    assert not process.alive(orphan)
+
+
+async def test_what_starts_others_faster_than_it_is_ended_does_not_get_away(house: House) -> None:
+    house.start(
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(1, flush=True)\n"
+        "while True:\n"
+        "    if os.fork():\n"
+        "        os._exit(0)\n"
+        "    os.setsid()\n"
+    )
+    await house.until(lambda: bool(house.text()))
+    assert await process.end_tree(house.folder.read_supervisor(), house.run_id, 0.2) == []
+    assert not [s for s in process.every() if process.mark_of(s.id.pid) == house.run_id]
+
+
+async def test_orphans_that_have_ended_leave_no_zombie(house: House) -> None:
+    house.start(HIDES.replace('"600"', '"0"') + "time.sleep(600)")
+    supervisor = house.folder.read_supervisor()
+    assert supervisor is not None
+
+    def zombies() -> list[int]:
+        found = (process.stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+        return [s.id.pid for s in found if s is not None and s.ended and s.parent == supervisor.pid]
+
+    await house.until(lambda: bool(zombies()))
+    await house.until(lambda: not zombies())
+
+
+async def test_an_agent_that_uses_more_memory_than_it_may_fails_and_says_so(house: House) -> None:
+    house.start("held = bytearray(200 << 20); import time; time.sleep(600)", memory_max=64 << 20)
+    result = await house.result()
+    assert result.outcome is Outcome.FAILED
+    assert result.text == "it used more than 64 MiB of memory, which `memory_max` allows"
+
+
+@pytest.mark.parametrize(
+    ("code", "works"), [("while True: pass", True), ("import time; time.sleep(600)", False)]
+)
+async def test_a_probe_tells_work_from_rest(house: House, code: str, works: bool) -> None:
+    house.start("print(1, flush=True)\n" + code)
+    await house.until(lambda: bool(house.text()))
+    async with asyncio.timeout(30):
+        while True:
+            await control.request(house.folder, "probe")
+            probed = house.events()[-1]
+            assert isinstance(probed, Probed)
+            assert probed.alive
+            if probed.seconds > 0.3:
+                break
+            await asyncio.sleep(0.5)
+    assert (probed.cpu > 0.01 * probed.seconds) is works
 
 
 async def test_a_process_that_was_given_the_same_pid_is_left_alone(house: House) -> None:
