@@ -195,7 +195,9 @@ class Session:
         found: dict[str, Any] = await self.until(reply, seconds)
         return found
 
-    async def set_up(self, *, slots: int = 4, lines: int = 20, pause: float = 0.02, more: str = "") -> None:
+    async def set_up(
+        self, *, slots: int = 4, lines: int | str = 20, pause: float | str = 0.02, more: str = ""
+    ) -> None:
         """Make the repository, an agent that streams *lines*, and a project that merges by itself."""
         argv = f"{sys.executable} {self.folder / 'agent.py'} {lines} {pause}"
         for line in (
