@@ -82,7 +82,7 @@ async def session(folder: Path, *, runs: int, seed: int, at_once: int = 8) -> Le
 async def _start_and_stop(one: Session, number: int, chance: random.Random) -> str:
     """Add a task, and end its run at some moment; returns how."""
     way = chance.choice(["task stop", "task stop", "supervisor killed", "agent killed", "left alone"])
-    answer = await one.answered(one.say(f"task add p number {number}"))
+    answer = await one.answered(one.say(f"task add p number {number}"), 120)
     task = answer["wire"]["data"]["id"]
     moment = chance.uniform(0.0, 1.5)
     if way != "task stop":
@@ -93,7 +93,7 @@ async def _start_and_stop(one: Session, number: int, chance: random.Random) -> s
     elif way == "agent killed":
         _kill_agent(one, task)
     await asyncio.sleep(chance.uniform(0.0, 0.5))
-    await one.answered(one.say(f"task stop {task}"))
+    await one.answered(one.say(f"task stop {task}"), 120)
     return way
 
 

@@ -193,8 +193,6 @@ class Probed:
     seconds: float
     in_tool: bool = False
     """Whether a tool that the agent has called has not answered yet."""
-    busy: bool = False
-    """Whether one of the processes was computing, or waiting for a device, at that moment."""
 
 
 Event = (

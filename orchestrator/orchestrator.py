@@ -22,6 +22,7 @@ from orchestrator.cycle.reminder import Reminder
 from orchestrator.cycle.rescuer import Rescuer
 from orchestrator.cycle.resumer import Resumer
 from orchestrator.cycle.reviewer import Reviewer
+from orchestrator.cycle.watcher import Watcher
 from orchestrator.delivery.speaker import Speaker
 from orchestrator.jobs import Jobs
 from orchestrator.lifecycle import Blast, Lifecycle
@@ -43,7 +44,7 @@ from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
-_TIMED = frozenset({"resume", "stuck", "rescue", "clean"})
+_TIMED = frozenset({"resume", "stuck", "rescue", "watch", "clean"})
 """Steps of the cycle for which only time makes something due."""
 
 
@@ -124,6 +125,7 @@ class Orchestrator:
             ("schedule", assigner.run_once),
             ("launch", self.runs.reconcile),
             ("rescue", Rescuer(db, life, settings.runs).run_once),
+            ("watch", Watcher(db, life, self.runs, settings.runs).run_once),
             ("repositories", Preparer(db, self.speaker, self._jobs).run_once),
             ("clean", cleaner.run_once),
         )

@@ -120,6 +120,13 @@ class RunSettings(_Section):
     input_timeout: _Seconds = Field(
         86_400.0, description="Seconds after which a task with an unanswered question is paused."
     )
+    quiet_after: _Seconds = Field(
+        900.0, description="Seconds without a sign of life after which a run is looked into."
+    )
+    nudge_grace: _Seconds = Field(
+        300.0,
+        description="Seconds that an agent which was asked whether it still works has to show that it does.",
+    )
     stop_grace: _Pause = Field(5.0, description="Seconds between asking an agent to end and ending it.")
     command_timeout: _Seconds = Field(
         600.0, description="Seconds that a project's setup command or one of its test commands may take."

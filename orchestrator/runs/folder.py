@@ -32,7 +32,7 @@ class RunFolder:
         self.log = path / "supervisor.log"
         self._spec = path / "spec.json"
         self._supervisor = path / "supervisor.json"
-        self._unmarked = path / "unmarked.json"
+        self._known = path / "known.json"
         self._left = path / "left.json"
 
     @property
@@ -64,13 +64,13 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def write_unmarked(self, processes: Sequence[ProcessId]) -> None:
-        """Remember processes of the run that do not carry its mark, for the case that their supervisor is killed."""
-        _write(self._unmarked, [asdict(one) for one in processes])
+    def write_known(self, processes: Sequence[ProcessId]) -> None:
+        """Remember processes of the run that do not carry its mark, for the case that their parents are killed."""
+        _write(self._known, [asdict(one) for one in processes])
 
-    def read_unmarked(self) -> list[ProcessId]:
+    def read_known(self) -> list[ProcessId]:
         """Processes of the run that do not carry its mark, as they were seen last."""
-        return _read_processes(self._unmarked)
+        return _read_processes(self._known)
 
     def write_left(self, processes: Sequence[ProcessId]) -> None:
         """Remember processes of the run that could not be ended."""

@@ -6,6 +6,7 @@ out of its sight by forking twice, by a session of its own or by clearing its en
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,26 @@ from pathlib import Path
 from orchestrator.runs import process
 from orchestrator.runs.process import ProcessId, Stat
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every orphan below this process. OSError where the system does not do that."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(parent: int) -> None:
+    """Be asked to end (SIGTERM) when the process *parent*, which started this one, ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it had ended before
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}) was refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +45,6 @@ class Look:
     """Seconds of processor time that they and those before them have used."""
     memory: int = 0
     """Bytes that they hold in memory; what they share is counted once, as far as the system tells."""
-    busy: bool = False
-    """Whether one of them computes, or waits for a device, right now."""
 
 
 class Offspring:
@@ -36,12 +54,6 @@ class Offspring:
         self._zombies: set[int] = set()
         self.unmarked: tuple[ProcessId, ...] = ()
         """Those that do not carry the run's mark, so that only we know that they are the run's."""
-
-    def adopt(self) -> None:
-        """Become the parent of every orphan below us. OSError where the system does not do that."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "cannot become a child subreaper")
 
     def look(self, mark: str, memory_max: int | None = None) -> Look:
         """Look at all of them; blocking, a few milliseconds. Shared memory is told apart near *memory_max* only."""
@@ -56,7 +68,6 @@ class Offspring:
         return Look(
             cpu=ended.children_user + ended.children_system + sum(one.cpu for one in there),
             memory=memory,
-            busy=any(one.state in ("R", "D") for one in living),
         )
 
     def _reap(self, zombies: set[int]) -> None:

@@ -22,6 +22,7 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.lifecycle import Lifecycle, duration
+from orchestrator.runs.life import Care, is_sign
 from orchestrator.settings import RunSettings
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Tx
@@ -65,7 +66,9 @@ class Recorder:
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
-        if not await runs.update(tx, run.id, journal_offset=batch[-1][0]):
+        signs = any(is_sign(event) for _, event in batch)
+        seen = {"seen_at": self._lifecycle.clock(), "care": Care.NONE} if signs else {}
+        if not await runs.update(tx, run.id, journal_offset=batch[-1][0], **seen):
             return False
         task = await tasks.get(tx, run.task_id)
         for item in _chunked(batch):

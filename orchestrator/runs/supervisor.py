@@ -24,7 +24,7 @@ from orchestrator.agent import (
     ToolCall,
     ToolResult,
 )
-from orchestrator.runs import process
+from orchestrator.runs import offspring, process
 from orchestrator.runs.control import ControlServer
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.journal import Journal
@@ -88,15 +88,16 @@ class _Supervised:
         """Whether the agent has told nothing since the last look."""
         self._last = (time.monotonic(), Look())
         """When the agent's last event, or the last probe, was, and what the processes had come to then."""
+        self._ending = False
         self._too_much = ""
         """Why we end the agent ourselves."""
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        self._offspring.adopt()
+        offspring.adopt_orphans()
         work = asyncio.ensure_future(self._work())
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
+            loop.add_signal_handler(number, self._asked_to_end, work)
         watch = asyncio.ensure_future(self._watch(work))
         try:
             result = await work
@@ -113,6 +114,12 @@ class _Supervised:
         await self._record(result)
         await self._control.close()
 
+    def _asked_to_end(self, work: asyncio.Future[Result]) -> None:
+        """Once: who is asked again is ending, and would break off what it does to end."""
+        if not self._ending:
+            self._ending = True
+            work.cancel()
+
     async def _work(self) -> Result:
         await self._control.open()
         await self._record(Started(self._spec.context.epoch, time.time()))
@@ -121,13 +128,14 @@ class _Supervised:
 
     async def _watch(self, work: asyncio.Future[Result]) -> None:
         """Look at the run's processes again and again: reap, remember whom only we know, keep them in their bounds."""
-        known: tuple[process.ProcessId, ...] = ()
+        ourselves = process.find(os.getpid())
+        known: tuple[process.ProcessId | None, ...] = ()
         limit = self._spec.memory_max
         while True:
             look = self._look()
-            if self._offspring.unmarked != known:
-                known = self._offspring.unmarked
-                self._folder.write_unmarked(known)
+            if (ourselves, *self._offspring.unmarked) != known:
+                known = (ourselves, *self._offspring.unmarked)
+                self._folder.write_known([one for one in known if one is not None])
             if limit is not None and look.memory > limit and not work.done():
                 self._too_much = f"it used more than {size(limit)} of memory, which `memory_max` allows"
                 work.cancel()
@@ -149,7 +157,7 @@ class _Supervised:
         except TimeoutError:
             alive = False
         cpu = max(0.0, look.cpu - before.cpu)
-        await self._record(Probed(alive, cpu, self._last[0] - at, bool(self._tools), look.busy))
+        await self._record(Probed(alive, cpu, self._last[0] - at, bool(self._tools)))
 
     async def _told(self, event: Event) -> None:
         """The agent has told something."""

@@ -22,6 +22,11 @@ class Run:
     deadline: float
     journal_offset: int = 0
     """How far the journal has been read into the store, in bytes."""
+    seen_at: float = 0.0
+    """When the agent was last seen at work, as far as the journal has been read; 0 for not yet."""
+    care: str = ""
+    """What was done last because it gave no sign of life (`runs.life.Care`), and when."""
+    care_at: float = 0.0
     session_id: str | None = None
     tokens: int = 0
     cost: float = 0.0
@@ -113,6 +118,12 @@ async def outcome_before(tx: Tx, current: Run) -> str:
 async def overdue(tx: Tx, now: float) -> list[Run]:
     """Live runs past their deadline."""
     rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.deadline <= now))
+    return [_run(row) for row in rows]
+
+
+async def quiet(tx: Tx, before: float) -> list[Run]:
+    """Live runs whose agents have not been seen at work since *before*."""
+    rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.seen_at <= before))
     return [_run(row) for row in rows]
 
 
