@@ -19,6 +19,8 @@ class Spec:
     agent_type: str
     stop_grace: float
     """Seconds between asking the agent to end and ending it."""
+    file_max: int
+    """Bytes that a file which the agent attaches has at most."""
     memory_max: int | None = None
     """Bytes that the agent and all that it starts may hold in memory."""
 
@@ -30,6 +32,7 @@ class RunFolder:
         self.path = path
         self.journal = path / "events.jsonl"
         self.log = path / "supervisor.log"
+        self.attached = path / "attached"
         self._spec = path / "spec.json"
         self._supervisor = path / "supervisor.json"
         self._known = path / "known.json"

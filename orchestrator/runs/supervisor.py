@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from orchestrator.agent import (
     ToolResult,
 )
 from orchestrator.runs import offspring, process
+from orchestrator.runs.attachments import Outgoing
 from orchestrator.runs.control import ControlServer
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.journal import Journal
@@ -77,6 +79,8 @@ class _Supervised:
         self._spec = spec
         self._journal = journal
         self._adapter = adapter
+        workdir = Path(spec.context.workdir)
+        self._outgoing = Outgoing(workdir, folder.attached, spec.file_max)
         self._control = ControlServer(folder, self._asked)
         self._seen: set[str] = set()
         """Messages that were taken. A restarted daemon may hand one over again."""
@@ -134,8 +138,11 @@ class _Supervised:
         while True:
             look = self._look()
             if (ourselves, *self._offspring.unmarked) != known:
-                known = (ourselves, *self._offspring.unmarked)
-                self._folder.write_known([one for one in known if one is not None])
+                with suppress(OSError):  # a full disk
+                    self._folder.write_known(
+                        [o for o in (ourselves, *self._offspring.unmarked) if o is not None]
+                    )
+                    known = (ourselves, *self._offspring.unmarked)
             if limit is not None and look.memory > limit and not work.done():
                 self._too_much = f"it used more than {size(limit)} of memory, which `memory_max` allows"
                 work.cancel()
@@ -169,8 +176,9 @@ class _Supervised:
         await self._record(event)
 
     async def _record(self, event: Event) -> None:
-        for part in _cut(event):
-            self._journal.append(part)
+        for one in self._outgoing.read(event):
+            for part in _cut(one):
+                self._journal.append(part)
         self._control.grown()
 
     async def _asked(self, op: str, fields: Mapping[str, Any]) -> None:

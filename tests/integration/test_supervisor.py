@@ -51,7 +51,7 @@ class House:
             config=config,
             env=self.env,
         )
-        self.folder.write_spec(Spec(context, "command", 0.5, memory_max))
+        self.folder.write_spec(Spec(context, "command", 0.5, 1_000_000, memory_max))
         return spawned
 
     def start(self, code: str, **config: Any) -> None:
