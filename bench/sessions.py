@@ -75,6 +75,7 @@ class Session:
             "cycle_seconds": self.cycle_seconds,
             "people": {"ann": {"role": "admin", "accounts": ["scripted:ann"]}},
             "frontends": {"scripted": frontend},
+            "host": {"load_max": 0},  # whatever else this host does
         }
         self.config.write_text(json.dumps(config))  # JSON is YAML
 

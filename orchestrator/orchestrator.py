@@ -24,6 +24,7 @@ from orchestrator.cycle.resumer import Resumer
 from orchestrator.cycle.reviewer import Reviewer
 from orchestrator.cycle.watcher import Watcher
 from orchestrator.delivery.speaker import Speaker
+from orchestrator.host import Host
 from orchestrator.jobs import Jobs
 from orchestrator.lifecycle import Blast, Lifecycle
 from orchestrator.projects import Role
@@ -72,6 +73,7 @@ class Orchestrator:
         self.lifecycle = Lifecycle(self.speaker, clock)
         self._jobs = Jobs()
         data = Path(settings.data_dir)
+        self.host = Host(settings.host, data)
         self._scratch = data / "scratch"
         finisher = Finisher(
             self.database,
@@ -106,6 +108,7 @@ class Orchestrator:
             request_restart=request_restart,
             frontends=frontends,
             started_at=clock(),
+            host=self.host,
         )
         self._steps = self._cycle(finisher, data)
 
@@ -114,7 +117,12 @@ class Orchestrator:
         db, life, settings = self.database, self.lifecycle, self.settings
         trees = data / "worktrees"
         assigner = Assigner(
-            db, life, settings.scheduling, worktrees_folder=trees, new_id=lambda: secrets.token_hex(6)
+            db,
+            life,
+            settings.scheduling,
+            host=self.host,
+            worktrees_folder=trees,
+            new_id=lambda: secrets.token_hex(6),
         )
         cleaner = Cleaner(
             db,

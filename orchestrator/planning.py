@@ -1,5 +1,6 @@
 """The scheduler's snapshot of the store, and why a task does not run; bounded by what is ready."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.lifecycle import duration, flat
@@ -15,8 +16,12 @@ _LOOKED_AT = 1000
 """Ready tasks per project that `why` looks at; the cycle looks at no more than there are free agents."""
 
 
+Held = Callable[[int], Reason | None]
+"""Why no run may start beside so many others, whoever wants to."""
+
+
 async def snapshot(
-    tx: Tx, settings: SchedulingSettings, now: float, per_project: int | None = None
+    tx: Tx, settings: SchedulingSettings, now: float, held: Held, per_project: int | None = None
 ) -> Snapshot:
     """What the scheduler decides on. Projects without a usable repository take part with nothing ready.
 
@@ -54,6 +59,7 @@ async def snapshot(
         projects=tuple(loads),
         agents=tuple(agents),
         now=now,
+        held=held(sum(running.values())),
         global_budget_left=None if settings.token_budget is None else settings.token_budget - spent,
     )
 
@@ -66,13 +72,13 @@ class Why:
     eta: float | None = None
 
 
-async def why(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> Why:
+async def why(tx: Tx, task: Task, settings: SchedulingSettings, now: float, held: Held) -> Why:
     """Explain why *task* does not run (or what it waits for)."""
     match task.status:
         case TaskStatus.DEFINED:
             return await _dependency(tx, task)
         case TaskStatus.READY:
-            return await _ready(tx, task, settings, now)
+            return await _ready(tx, task, settings, now, held)
         case TaskStatus.WAITING_INPUT:
             questions = await messages.open_questions(tx, task.id)
             asked = "; ".join(q.text.strip().partition("\n")[0] for q in questions) or task.reason
@@ -102,7 +108,7 @@ async def _dependency(tx: Tx, task: Task) -> Why:
     )
 
 
-async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> Why:
+async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float, held: Held) -> Why:
     reasons: list[Reason] = []
     if await flags.get(tx, flags.PAUSED):
         reasons.append(Reason("paused", "scheduling is paused; `resume` goes on"))
@@ -124,7 +130,7 @@ async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -
         return Why((*reasons, Reason("cooldown", f"{plain(flat(task.reason))}; in {duration(wait)}")), wait)
     if await tasks.holds_workspace(tx, task.id):
         return Why((*reasons, Reason("no_workspace", "its last run is being ended, and its workspace freed")))
-    picture = await snapshot(tx, settings, now, _LOOKED_AT)
+    picture = await snapshot(tx, settings, now, held, _LOOKED_AT)
     reasons += why_not(picture, task.id)
     if not reasons:
         return Why((Reason("next", "it starts with the next cycle"),), 0.0)

@@ -54,6 +54,8 @@ class Snapshot:
     agents: tuple[AgentLoad, ...]
     now: float = 0.0
     global_budget_left: int | None = None
+    held: "Reason | None" = None
+    """Why nothing may start at all, whoever wants to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Reason:
 
 def schedule(snapshot: Snapshot) -> tuple[Assignment, ...]:
     """Who gets what, in the order of the decisions. A free agent stays free only if nothing may start."""
-    if _spent(snapshot.global_budget_left):
+    if snapshot.held or _spent(snapshot.global_budget_left):
         return ()
     free = {agent.id: agent.free for agent in snapshot.agents if agent.free > 0}
     waiting = {p.id: _in_order(p.ready, snapshot.now) for p in snapshot.projects if not _held(p)}
@@ -103,6 +105,8 @@ def why_not(snapshot: Snapshot, task_id: str) -> tuple[Reason, ...]:
     if project is None or task is None:
         return (Reason("behind", "it is not among the ready tasks that are looked at; others go first"),)
     reasons = [*_project_reasons(project, snapshot), *_agent_reasons(snapshot.agents)]
+    if snapshot.held:
+        reasons.append(snapshot.held)
     if _cooling(task, snapshot.now):
         reasons.append(Reason("cooldown", "it rests after its last run"))
     if reasons:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Forbidden
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Person, Role
 from orchestrator.settings import Settings
@@ -40,6 +41,7 @@ class Services:
     frontends: Callable[[], Mapping[str, Connected]]
     """The configured frontends, by name."""
     started_at: float
+    host: Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,7 @@ async def tree(ctx: Context, args: OneTask) -> Answer:
 async def why(ctx: Context, args: OneTask) -> Answer:
     """The reasons, and when it may go on where that can be told."""
     task = await tasks.get(ctx.tx, args.task)
-    found = await explain(ctx.tx, task, ctx.services.settings.scheduling, ctx.now)
+    found = await explain(ctx.tx, task, ctx.services.settings.scheduling, ctx.now, ctx.services.host.held)
     lines = [f"- {code(reason.code)} {reason.words}" for reason in found.reasons]
     if found.eta is not None and found.eta >= 1 and task.status is not TaskStatus.COMPLETED:
         what = "be done" if task.status in RUNNING else "go on"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator import planning
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.scheduler import Assignment, schedule
 from orchestrator.settings import SchedulingSettings
@@ -22,12 +23,14 @@ class Assigner:
         lifecycle: Lifecycle,
         settings: SchedulingSettings,
         *,
+        host: Host,
         worktrees_folder: Path,
         new_id: Callable[[], str],
     ) -> None:
         self._db = database
         self._lifecycle = lifecycle
         self._settings = settings
+        self._host = host
         self._worktrees = worktrees_folder
         self._new_id = new_id
 
@@ -36,9 +39,11 @@ class Assigner:
         now = self._lifecycle.clock()
         async with self._db.read() as tx:
             if await flags.get(tx, flags.PAUSED) or not await tasks.any_ready(tx, now):
+                self._host.forget()
                 return 0
+        await self._host.look()
         async with self._db.transaction() as tx:
-            picture = await planning.snapshot(tx, self._settings, now)
+            picture = await planning.snapshot(tx, self._settings, now, self._host.held)
             assignments = schedule(picture)
             for assignment in assignments:
                 await self._assign(tx, assignment, now)

@@ -23,7 +23,7 @@ from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
-from orchestrator.settings import RunSettings
+from orchestrator.settings import RunSettings, bytes_of
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import key_of
@@ -191,11 +191,22 @@ class Driver:
             context = await self._context(task, tree, agent)
             if context is None:
                 return
-            spec = Spec(context, agent.type, self._tools.settings.stop_grace, self._tools.file_max)
+            spec = Spec(
+                context,
+                agent.type,
+                self._tools.settings.stop_grace,
+                self._tools.file_max,
+                self._memory_max(context),
+            )
             self._folder.write_spec(spec)
             spawned.go(self._folder.path)
         finally:
             spawned.close()
+
+    def _memory_max(self, context: RunContext) -> int | None:
+        """Bytes that the run may hold in memory: as its agent says, else as the configuration does."""
+        own = context.config.get("memory_max")
+        return bytes_of(own) if own else self._tools.settings.memory_max
 
     async def _workspace(
         self, task: Task, project: Project, repo: Repo, lease: Workspace

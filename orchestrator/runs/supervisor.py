@@ -114,7 +114,9 @@ class _Supervised:
         for job in (watch, *self._jobs):
             job.cancel()
         await self._adapter.stop()
-        self._folder.write_left(await process.end_descendants(self._spec.stop_grace))
+        left = await process.end_descendants(self._spec.stop_grace)
+        if left:
+            self._folder.write_left(left)
         await self._record(result)
         await self._control.close()
 

@@ -22,10 +22,11 @@ from orchestrator.cycle.rescuer import Rescuer
 from orchestrator.cycle.resumer import Resumer
 from orchestrator.delivery.speaker import Speaker
 from orchestrator.errors import UserError
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Agent, Project, Repo, RepoKind, RepoState
 from orchestrator.runs.recorder import Recorder
-from orchestrator.settings import RunSettings, SchedulingSettings
+from orchestrator.settings import HostSettings, RunSettings, SchedulingSettings
 from orchestrator.store import projects, runs, schema, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.migrate import upgrade
@@ -66,7 +67,12 @@ class Life(RuleBasedStateMachine):
         runs_, scheduling = RunSettings(), SchedulingSettings()
         self.recorder = Recorder(self.life, runs_, 1_000_000)
         assigner = Assigner(
-            self.db, self.life, scheduling, worktrees_folder=Path("w"), new_id=lambda: secrets.token_hex(6)
+            self.db,
+            self.life,
+            scheduling,
+            host=Host(HostSettings(), self.folder),
+            worktrees_folder=Path("w"),
+            new_id=lambda: secrets.token_hex(6),
         )
         self.steps = {
             "promote": Promoter(self.db, self.life).run_once,
