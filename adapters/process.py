@@ -28,8 +28,10 @@ class AgentProcess:
         self._input = asyncio.Lock()
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> "AgentProcess":
-        """Start *argv* in *cwd* with *env* alone. OSError where that cannot be done."""
+    async def start(
+        cls, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], wrapper: Sequence[str] = ()
+    ) -> "AgentProcess":
+        """Start *argv* behind *wrapper* in *cwd* with *env* alone. OSError where that cannot be done."""
         # A pipe of our own: asyncio's would stay open for as long as a child of the program holds on to it.
         reading, writing = os.pipe()
         output = asyncio.StreamReader(limit=_CHUNK)
@@ -38,6 +40,7 @@ class AgentProcess:
         )
         try:
             process = await asyncio.create_subprocess_exec(
+                *wrapper,
                 *argv,
                 cwd=cwd,
                 env=dict(env),

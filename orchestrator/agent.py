@@ -248,6 +248,8 @@ class RunContext:
     """The whole environment of the agent: built, never inherited."""
     session_id: str | None = None
     """A conversation to go on with."""
+    wrapper: tuple[str, ...] = ()
+    """Words to put before the agent's command: its sandbox. An adapter that does says so by `wraps`."""
 
 
 OnEvent = Callable[[Event], Awaitable[None]]

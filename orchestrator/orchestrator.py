@@ -90,6 +90,7 @@ class Orchestrator:
                 recorder=Recorder(self.lifecycle, settings.runs, settings.delivery.file_max),
                 finisher=finisher,
                 settings=settings.runs,
+                host=settings.host,
                 profiles=settings.profiles,
                 attachments=settings.attachments,
                 file_max=settings.delivery.file_max,

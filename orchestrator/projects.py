@@ -28,6 +28,13 @@ class MergeStrategy(StrEnum):
     REBASE = "rebase"
 
 
+class Sandbox(StrEnum):
+    """What keeps a project's agents from the rest of the host."""
+
+    NONE = "none"
+    BUBBLEWRAP = "bubblewrap"
+
+
 class RepoKind(StrEnum):
     """Where a repository comes from."""
 
@@ -79,6 +86,7 @@ class Project:
     run_timeout: float = 3600.0
     """Seconds after which a run is stopped."""
     max_retries: int = 3
+    sandbox: Sandbox = Sandbox.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

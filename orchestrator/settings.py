@@ -163,6 +163,17 @@ class HostSettings(_Section):
     load_max: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=10_000)] = Field(
         16.0, description="Load per core, over a minute, above which no run starts beside others."
     )
+    sandbox_writable: tuple[Path, ...] = Field(
+        (Path("~/.cache"), Path("~/.claude"), Path("~/.codex"), Path("~/.gemini")),
+        description="Folders that agents in a sandbox may write to, besides their worktree, where they are there.",
+    )
+    sandbox_readable: tuple[Path, ...] = Field(
+        tuple(
+            map(Path, ("~/.gitconfig", "~/.local/bin", "~/.local/lib", "~/.pyenv", "~/.nvm", "~/.cargo/bin"))
+        ),
+        description="What agents in a sandbox may read of the home folder, where it is there.",
+    )
+    sandbox_network: bool = Field(True, description="Whether agents in a sandbox reach the network.")
     disk_min: _Size = Field(
         1 << 30, description="Disk space that must be free in data_dir.", json_schema_extra={"default": "1G"}
     )

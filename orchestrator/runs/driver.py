@@ -16,14 +16,14 @@ from orchestrator import jobs
 from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
-from orchestrator.projects import Agent, Project, Repo
-from orchestrator.runs import attachments, control, journal, process
+from orchestrator.projects import Agent, Project, Repo, Sandbox
+from orchestrator.runs import attachments, control, journal, process, sandbox
 from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
-from orchestrator.settings import RunSettings, bytes_of
+from orchestrator.settings import HostSettings, RunSettings, bytes_of
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import key_of
@@ -49,6 +49,7 @@ class Tools:
     recorder: Recorder
     finisher: Finisher
     settings: RunSettings
+    host: HostSettings
     profiles: Profiles
     attachments: Path
     """Where what people send is kept."""
@@ -188,7 +189,7 @@ class Driver:
             if spawned.id is not None:
                 self._folder.write_supervisor(spawned.id)
             tree = await self._workspace(task, project, repo, lease)
-            context = await self._context(task, tree, agent)
+            context = await self._context(task, project, tree, agent)
             if context is None:
                 return
             spec = Spec(
@@ -230,7 +231,9 @@ class Driver:
                 )
         return tree
 
-    async def _context(self, task: Task, tree: worktrees.Worktree, agent: Agent) -> RunContext | None:
+    async def _context(
+        self, task: Task, project: Project, tree: worktrees.Worktree, agent: Agent
+    ) -> RunContext | None:
         """What the agent is told, and the branch's beginning remembered; None where the run has ended meanwhile."""
         async with self._tools.database.transaction() as tx:
             run = await runs.find(tx, self._run.id)
@@ -254,6 +257,22 @@ class Driver:
             config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
+            wrapper=self._sandbox(project, tree),
+        )
+
+    def _sandbox(self, project: Project, tree: worktrees.Worktree) -> tuple[str, ...]:
+        """The words that put the agent into its project's sandbox."""
+        if project.sandbox is Sandbox.NONE:
+            return ()
+        sandbox.check()
+        return sandbox.wrapper(
+            tree.path,
+            branch=tree.branch,
+            home=Path.home(),
+            hidden=[self._tools.folders.parent],
+            readable=self._tools.host.sandbox_readable,
+            writable=self._tools.host.sandbox_writable,
+            network=self._tools.host.sandbox_network,
         )
 
     async def _follow(self) -> None:

@@ -52,6 +52,7 @@ project = sa.Table(
     sa.Column("token_budget", sa.Integer),
     sa.Column("approval", Text, nullable=False),
     sa.Column("merge_strategy", Text, nullable=False),
+    sa.Column("sandbox", Text, nullable=False, server_default="none"),
     sa.Column("test_commands", sa.JSON, nullable=False),
     sa.Column("setup_command", Text, nullable=False),
     sa.Column("copy_files", sa.JSON, nullable=False),

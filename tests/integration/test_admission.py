@@ -4,7 +4,7 @@ from orchestrator.settings import HostSettings
 from tests.conftest import Clock
 from tests.integration.chatting import Chat
 
-FULL = HostSettings(disk_min=1 << 60)
+FULL = HostSettings(disk_min=1 << 49)
 
 
 async def test_a_task_waits_for_room_with_the_reason_in_why_and_status(chat: Chat, clock: Clock) -> None:

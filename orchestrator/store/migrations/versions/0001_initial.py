@@ -188,6 +188,7 @@ def upgrade() -> None:
         sa.Column("token_budget", sa.Integer(), nullable=True),
         sa.Column("approval", sa.Text(), nullable=False),
         sa.Column("merge_strategy", sa.Text(), nullable=False),
+        sa.Column("sandbox", sa.Text(), server_default="none", nullable=False),
         sa.Column("test_commands", sa.JSON(), nullable=False),
         sa.Column("setup_command", sa.Text(), nullable=False),
         sa.Column("copy_files", sa.JSON(), nullable=False),
