@@ -34,9 +34,15 @@ class AgentProcess:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], apart: bool = False
+        cls,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        wrapper: Sequence[str] = (),
+        apart: bool = False,
     ) -> "AgentProcess":
-        """Start *argv* in *cwd* with *env* alone. OSError where that cannot be done.
+        """Start *argv* behind *wrapper* in *cwd* with *env* alone. OSError where that cannot be done.
 
         Its standard error is part of its output, or is kept *apart*, as `complaints`.
         """
@@ -44,6 +50,7 @@ class AgentProcess:
         errors = await _Pipe.open() if apart else None
         try:
             process = await asyncio.create_subprocess_exec(
+                *wrapper,
                 *argv,
                 cwd=cwd,
                 env=dict(env),

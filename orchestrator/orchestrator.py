@@ -23,7 +23,9 @@ from orchestrator.cycle.reminder import Reminder
 from orchestrator.cycle.rescuer import Rescuer
 from orchestrator.cycle.resumer import Resumer
 from orchestrator.cycle.reviewer import Reviewer
+from orchestrator.cycle.watcher import Watcher
 from orchestrator.delivery.speaker import Speaker
+from orchestrator.host import Host
 from orchestrator.jobs import Jobs
 from orchestrator.lifecycle import Blast, Lifecycle
 from orchestrator.limits import Limits
@@ -45,7 +47,7 @@ from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
-_TIMED = frozenset({"stuck", "questions", "rescue", "clean"})
+_TIMED = frozenset({"stuck", "questions", "rescue", "watch", "clean"})
 """Steps of the cycle for which only time makes something due."""
 
 
@@ -74,6 +76,7 @@ class Orchestrator:
         limits = Limits(self.lifecycle, settings.limits)
         self._jobs = Jobs()
         data = Path(settings.data_dir)
+        self.host = Host(settings.host, data)
         self._scratch = data / "scratch"
         finisher = Finisher(
             self.database,
@@ -90,6 +93,7 @@ class Orchestrator:
                 recorder=Recorder(self.lifecycle, settings.runs, limits, settings.delivery.file_max),
                 finisher=finisher,
                 settings=settings.runs,
+                host=settings.host,
                 profiles=settings.profiles,
                 attachments=settings.attachments,
                 file_max=settings.delivery.file_max,
@@ -109,6 +113,7 @@ class Orchestrator:
             request_restart=request_restart,
             frontends=frontends,
             started_at=clock(),
+            host=self.host,
         )
         self._steps = self._cycle(finisher, data)
 
@@ -117,7 +122,13 @@ class Orchestrator:
         db, life, settings = self.database, self.lifecycle, self.settings
         limits, trees = self.services.limits, data / "worktrees"
         assigner = Assigner(
-            db, life, settings.scheduling, limits, worktrees_folder=trees, new_id=lambda: secrets.token_hex(6)
+            db,
+            life,
+            settings.scheduling,
+            limits,
+            host=self.host,
+            worktrees_folder=trees,
+            new_id=lambda: secrets.token_hex(6),
         )
         cleaner = Cleaner(
             db,
@@ -136,6 +147,7 @@ class Orchestrator:
             ("launch", self.runs.reconcile),
             ("questions", Asker(db, life, settings.runs).run_once),
             ("rescue", Rescuer(db, life, settings.runs).run_once),
+            ("watch", Watcher(db, life, self.runs, settings.runs).run_once),
             ("repositories", Preparer(db, self.speaker, self._jobs).run_once),
             ("clean", cleaner.run_once),
         )

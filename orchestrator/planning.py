@@ -1,5 +1,6 @@
 """The scheduler's snapshot of the store, and why a task does not run; bounded by what is ready."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.lifecycle import duration, flat
@@ -27,10 +28,15 @@ _LOOKED_AT = 1000
 """Ready tasks per project that `why` looks at; the cycle looks at no more than there are free agents."""
 
 
+Held = Callable[[int], Reason | None]
+"""Why no run may start beside so many others, whoever wants to."""
+
+
 async def snapshot(
     tx: Tx,
     settings: SchedulingSettings,
     accounts: tuple[AccountLoad, ...],
+    held: Held,
     now: float,
     each: int | None = None,
     besides: str = "",
@@ -87,6 +93,7 @@ async def snapshot(
         agents=tuple(agents),
         accounts=accounts,
         now=now,
+        held=held(sum(running.values())),
         global_budget_left=None if settings.token_budget is None else settings.token_budget - spent,
     )
 
@@ -99,13 +106,15 @@ class Why:
     eta: float | None = None
 
 
-async def why(tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, now: float) -> Why:
+async def why(
+    tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, held: Held, now: float
+) -> Why:
     """Explain why *task* does not run (or what it waits for)."""
     match task.status:
         case TaskStatus.DEFINED:
             return await _dependency(tx, task)
         case TaskStatus.READY:
-            return await _ready(tx, task, settings, limits, now)
+            return await _ready(tx, task, settings, limits, held, now)
         case TaskStatus.WAITING_INPUT:
             return Why(await _asked(tx, task) or (Reason("person", plain(flat(task.reason))),))
         case TaskStatus.AWAITING_APPROVAL:
@@ -149,7 +158,9 @@ async def _dependency(tx: Tx, task: Task) -> Why:
     )
 
 
-async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, now: float) -> Why:
+async def _ready(
+    tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, held: Held, now: float
+) -> Why:
     reasons: list[Reason] = []
     if await flags.get(tx, flags.PAUSED):
         reasons.append(Reason("paused", "scheduling is paused; `resume` goes on"))
@@ -171,7 +182,7 @@ async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, limits: Limit
         return Why((*reasons, Reason("cooldown", f"{plain(flat(task.reason))}; in {duration(wait)}")), wait)
     if await tasks.holds_workspace(tx, task.id):
         return Why((*reasons, Reason("no_workspace", "its last run is being ended, and its workspace freed")))
-    picture = await snapshot(tx, settings, await limits.loads(tx), now, _LOOKED_AT, task.id)
+    picture = await snapshot(tx, settings, await limits.loads(tx), held, now, _LOOKED_AT, task.id)
     reasons += why_not(picture, task.id)
     if not reasons:
         return Why((Reason("next", "it starts with the next cycle"),), 0.0)

@@ -28,6 +28,13 @@ class MergeStrategy(StrEnum):
     REBASE = "rebase"
 
 
+class Sandbox(StrEnum):
+    """What keeps a project's agents from the rest of the host."""
+
+    NONE = "none"
+    BUBBLEWRAP = "bubblewrap"
+
+
 class RepoKind(StrEnum):
     """Where a repository comes from."""
 
@@ -81,6 +88,7 @@ class Project:
     max_retries: int = 3
     failover: bool = False
     """A task whose agent's account is limited goes to another agent of the same class."""
+    sandbox: Sandbox = Sandbox.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,8 @@ class Snapshot:
     """Those whose gate is not open."""
     now: float = 0.0
     global_budget_left: int | None = None
+    held: "Reason | None" = None
+    """Why nothing may start at all, whoever wants to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Reason:
 
 def schedule(snapshot: Snapshot) -> tuple[Assignment, ...]:
     """Who gets what, in the order of the decisions. A free agent stays free only if nothing may start on it."""
-    if _spent(snapshot.global_budget_left):
+    if snapshot.held or _spent(snapshot.global_budget_left):
         return ()
     waiting = {p.id: _in_order(p.ready, snapshot.now) for p in snapshot.projects if not _held(p)}
     deficits = _deficits([p for p in snapshot.projects if p.running > 0 or waiting.get(p.id)])
@@ -217,6 +219,8 @@ def why_not(snapshot: Snapshot, task_id: str) -> tuple[Reason, ...]:
     if project is None or task is None:
         return (Reason("behind", "it is not among the ready tasks that are looked at; others go first"),)
     reasons = [*_project_reasons(project, snapshot), *_agent_reasons(task, project, snapshot)]
+    if snapshot.held:
+        reasons.append(snapshot.held)
     if _cooling(task, snapshot.now):
         reasons.append(Reason("cooldown", "it rests after its last run"))
     if reasons:

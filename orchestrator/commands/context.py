@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Forbidden
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.limits import Limits
 from orchestrator.projects import Person, Role
@@ -42,6 +43,7 @@ class Services:
     frontends: Callable[[], Mapping[str, Connected]]
     """The configured frontends, by name."""
     started_at: float
+    host: Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

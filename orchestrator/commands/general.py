@@ -1,5 +1,6 @@
 """Commands about the daemon itself and about people: help, status, pause, restart, pair."""
 
+import asyncio
 import secrets
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
 from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict, UserError
+from orchestrator.host import findings as findings_of_host
 from orchestrator.lifecycle import counted, duration, flat, mark
 from orchestrator.limits import words_of
 from orchestrator.projects import RepoState, Role
@@ -62,6 +64,9 @@ async def status(ctx: Context, args: Nothing) -> Answer:
     ]
     if limited := await accounts.closed(tx):
         fields.append(("limits", "; ".join(words_of(account, ctx.now) for account in limited)))
+    held = ctx.services.host.held(len(live))
+    if held is not None:
+        fields.append(("host", f"⚠️ {held.words}"))
     for name, connection in ctx.services.frontends().items():
         state = connection.state
         waiting, held = unsent.get(name, (0, 0))
@@ -111,6 +116,8 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
                 findings.append(
                     (name, Finding(good=False, text=f"project {project} is bound to it: {fault}"))
                 )
+    host = await asyncio.to_thread(lambda: list(findings_of_host(ctx.services.settings)))
+    findings += [("host", one) for one in host]
     for agent in await projects.agents(ctx.tx):
         try:
             profile = profile_of(ctx.services.settings.profiles, agent)

@@ -178,7 +178,9 @@ async def why(ctx: Context, args: OneTask) -> Answer:
     """The reasons, and when it may go on where that can be told."""
     task = await tasks.get(ctx.tx, args.task)
     services = ctx.services
-    found = await explain(ctx.tx, task, services.settings.scheduling, services.limits, ctx.now)
+    found = await explain(
+        ctx.tx, task, services.settings.scheduling, services.limits, services.host.held, ctx.now
+    )
     lines = [f"- {code(reason.code)} {reason.words}" for reason in found.reasons]
     if found.eta is not None and found.eta >= 1 and task.status is not TaskStatus.COMPLETED:
         what = "be done" if task.status in RUNNING else "go on"

@@ -10,7 +10,8 @@ from orchestrator.commands.context import Answer, Context, Deferred, Listing
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, flat, heading, mark, review_actions
-from orchestrator.projects import Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
+from orchestrator.projects import Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role, Sandbox
+from orchestrator.runs import sandbox
 from orchestrator.store import outbox, projects, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
@@ -53,6 +54,7 @@ class Settable(Arguments):
     test: Annotated[tuple[str, ...] | None, Option("commands that must pass before merging")] = None
     setup: Annotated[str | None, Option("a command that prepares each workspace")] = None
     copy_files: Annotated[tuple[str, ...] | None, Option("untracked files that workspaces get")] = None
+    sandbox: Annotated[Sandbox | None, Option("what keeps agents from the rest of the host")] = None
     timeout: Annotated[int | None, Option("seconds that a run may take")] = None
     retries: Annotated[int | None, Option("how often a failed task is tried again")] = None
     failover: Annotated[bool | None, Option("let another agent go on where one is at its limit")] = None
@@ -80,6 +82,7 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
         "test": "test_commands",
         "setup": "setup_command",
         "copy_files": "copy_files",
+        "sandbox": "sandbox",
         "timeout": "run_timeout",
         "retries": "max_retries",
         "failover": "failover",
@@ -98,6 +101,8 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
             raise UserError(f"{name} must be at least {least}, not {given[column]}")
     if given.get("token_budget") == 0:
         given["token_budget"] = None
+    if given.get("sandbox") is Sandbox.BUBBLEWRAP:
+        sandbox.check()
     if "repo_id" in given:
         await projects.get_repo(tx, given["repo_id"])
     return given
@@ -156,6 +161,7 @@ async def show(ctx: Context, args: Named) -> Answer:
         ("approval", str(p.approval)),
         ("merge", str(p.merge_strategy)),
         ("failover", "yes" if p.failover else "no"),
+        ("sandbox", str(p.sandbox)),
         ("tests", ", ".join(p.test_commands) or "none"),
         ("setup", p.setup_command or "none"),
         ("channels", ", ".join(f"{t}:{c}" for t, c in bound.items()) or "home"),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator import planning
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.limits import Limits
 from orchestrator.scheduler import Assignment, schedule
@@ -29,6 +30,7 @@ class Assigner:
         settings: SchedulingSettings,
         limits: Limits,
         *,
+        host: Host,
         worktrees_folder: Path,
         new_id: Callable[[], str],
     ) -> None:
@@ -36,6 +38,7 @@ class Assigner:
         self._lifecycle = lifecycle
         self._settings = settings
         self._limits = limits
+        self._host = host
         self._worktrees = worktrees_folder
         self._new_id = new_id
 
@@ -44,9 +47,12 @@ class Assigner:
         now = self._lifecycle.clock()
         async with self._db.read() as tx:
             if await flags.get(tx, flags.PAUSED) or not await tasks.any_ready(tx, now):
+                self._host.forget()
                 return 0
+        await self._host.look()
         async with self._db.transaction() as tx:
-            picture = await planning.snapshot(tx, self._settings, await self._limits.loads(tx), now)
+            loads = await self._limits.loads(tx)
+            picture = await planning.snapshot(tx, self._settings, loads, self._host.held, now)
             assignments = schedule(picture)
             for assignment in assignments:
                 await self._assign(tx, assignment, now)

@@ -6,7 +6,18 @@ from orchestrator.settings import RunSettings
 from orchestrator.store import messages, runs, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.runs import Run
-from orchestrator.tasks import TaskEvent, TaskStatus
+from orchestrator.tasks import Task, TaskEvent, TaskStatus
+
+
+async def time_out(
+    tx: Tx, lifecycle: Lifecycle, settings: RunSettings, run: Run, task: Task, words: str
+) -> None:
+    """End a live run because of the time that it took, as *words* tell; the task is tried again."""
+    if not await runs.end(tx, run.id, lifecycle.clock(), "timeout"):
+        return
+    await messages.close(tx, run.id)
+    delay = retry_delay(settings, task.failures)
+    await lifecycle.fail(tx, task, TaskEvent.TIMEOUT, words, retry_after=delay)
 
 
 class Rescuer:
@@ -31,9 +42,5 @@ class Rescuer:
         task = await tasks.get(tx, run.task_id)
         if task.status in (TaskStatus.WAITING_INPUT, TaskStatus.VERIFYING):
             return  # a person, or the project's tests, take the time; both have limits of their own
-        if not await runs.end(tx, run.id, self._lifecycle.clock(), "timeout"):
-            return
-        await messages.close(tx, run.id)
         words = f"took longer than {duration(run.deadline - run.created_at)}"
-        delay = retry_delay(self._settings, task.failures)
-        await self._lifecycle.fail(tx, task, TaskEvent.TIMEOUT, words, retry_after=delay)
+        await time_out(tx, self._lifecycle, self._settings, run, task, words)

@@ -29,6 +29,7 @@ from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.limits import Limits, hour, words_of
 from orchestrator.runs.asking import Asking, interrupted
 from orchestrator.runs.attachments import as_file
+from orchestrator.runs.life import Care, is_sign
 from orchestrator.runs.meter import Meter
 from orchestrator.settings import RunSettings
 from orchestrator.store import accounts, messages, runs, tasks
@@ -80,7 +81,10 @@ class Recorder:
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
-        if not await runs.read_on(tx, run.id, batch[-1][0], _spoken(batch)[-_LAST_WORDS:], _LAST_WORDS):
+        signs = any(is_sign(event) for _, event in batch)
+        seen = {"seen_at": self._lifecycle.clock(), "care": Care.NONE} if signs else {}
+        words = _spoken(batch)[-_LAST_WORDS:]
+        if not await runs.read_on(tx, run.id, batch[-1][0], words, _LAST_WORDS, **seen):
             return False
         task = await tasks.get(tx, run.task_id)
         for item in _chunked(batch):

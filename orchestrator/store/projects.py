@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState
+from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Sandbox
 from orchestrator.store.database import Row, Signal, Tx, upsert
 from orchestrator.store.schema import agent, binding, project, repo, run, task, usage, workspace
 
@@ -15,6 +15,7 @@ from orchestrator.store.schema import agent, binding, project, repo, run, task, 
 def _project(row: Row) -> Project:
     fields = dict(row)
     fields["approval"] = Approval(fields["approval"])
+    fields["sandbox"] = Sandbox(fields["sandbox"])
     fields["merge_strategy"] = MergeStrategy(fields["merge_strategy"])
     fields["test_commands"] = tuple(fields["test_commands"])
     fields["copy_files"] = tuple(fields["copy_files"])

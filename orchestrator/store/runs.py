@@ -22,6 +22,11 @@ class Run:
     deadline: float
     journal_offset: int = 0
     """How far the journal has been read into the store, in bytes."""
+    seen_at: float = 0.0
+    """When the agent was last seen at work, as far as the journal has been read; 0 for not yet."""
+    care: str = ""
+    """What was done last because it gave no sign of life (`runs.life.Care`), and when."""
+    care_at: float = 0.0
     session_id: str | None = None
     tokens: int = 0
     cost: float = 0.0
@@ -62,13 +67,14 @@ async def update(tx: Tx, run_id: str, **fields: Any) -> bool:
     )
 
 
-async def read_on(tx: Tx, run_id: str, offset: int, words: str, keep: int) -> bool:
-    """Note how far a live run's journal is read, and what its agent said there; False where the run has ended.
+async def read_on(tx: Tx, run_id: str, offset: int, words: str, keep: int, **seen: Any) -> bool:
+    """Note how far a live run's journal is read, what its agent said there, and what was *seen* of its life; False
+    where the run has ended.
 
     While it lives, its result is the last *keep* characters that its agent has said.
     """
     heard = {"result": sa.func.substr(run.c.result + words, -keep)} if words else {}
-    return await update(tx, run_id, journal_offset=offset, **heard)
+    return await update(tx, run_id, journal_offset=offset, **heard, **seen)
 
 
 async def postpone(tx: Tx, run_id: str, seconds: float) -> None:
@@ -125,6 +131,12 @@ async def outcome_before(tx: Tx, current: Run) -> str:
 async def overdue(tx: Tx, now: float) -> list[Run]:
     """Live runs past their deadline."""
     rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.deadline <= now))
+    return [_run(row) for row in rows]
+
+
+async def quiet(tx: Tx, before: float) -> list[Run]:
+    """Live runs whose agents have not been seen at work since *before*."""
+    rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.seen_at <= before))
     return [_run(row) for row in rows]
 
 

@@ -23,11 +23,12 @@ from orchestrator.cycle.rescuer import Rescuer
 from orchestrator.cycle.resumer import Resumer
 from orchestrator.delivery.speaker import Speaker
 from orchestrator.errors import UserError
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.limits import Limits
 from orchestrator.projects import Agent, Project, Repo, RepoKind, RepoState
 from orchestrator.runs.recorder import Recorder
-from orchestrator.settings import LimitSettings, RunSettings, SchedulingSettings
+from orchestrator.settings import HostSettings, LimitSettings, RunSettings, SchedulingSettings
 from orchestrator.store import projects, runs, schema, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.migrate import upgrade
@@ -73,6 +74,7 @@ class Life(RuleBasedStateMachine):
             self.life,
             scheduling,
             limits,
+            host=Host(HostSettings(), self.folder),
             worktrees_folder=Path("w"),
             new_id=lambda: secrets.token_hex(6),
         )
