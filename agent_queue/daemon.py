@@ -18,7 +18,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from pydantic import BaseModel
 
 import agent_queue
-from adapters import factory
+from adapters import catalog
 from agent_queue.configuration import load_settings
 from agent_queue.frontends import Connection
 from agent_queue.logs import configure as configure_logs
@@ -103,7 +103,7 @@ class Daemon:
             homes={name: registry.home(name, section) for name, section in names.items()},
             sigils={name: registry.sigils(section) for name, section in names.items()},
             supervisor=[sys.executable, "-m", "agent_queue.supervise"],
-            check_agent=factory.check,
+            check_agent=catalog.check,
             version=agent_queue.__version__,
             request_restart=self.request_restart,
             frontends=lambda: {c.frontend.name: c for c in self._connections},

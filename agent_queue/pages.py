@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from adapters import factory
+from adapters import catalog, factory
 from adapters.abilities import MEANINGS as ABLE
 from adapters.abilities import Ability
 from agent_queue.pictures import pictures
@@ -82,7 +82,7 @@ def frontends() -> str:
 
 def adapters() -> Mapping[str, str]:
     """docs/adapters/: what each agent type can do, in one table; and a page for each."""
-    about = {name: factory.about(name) for name in factory.TYPES}
+    about = {name: catalog.about(name) for name in factory.TYPES}
     columns = " | ".join(f"[{name}]({name}.md)" for name in about)
     lines = [
         _GENERATED + "# Agents\n",
@@ -98,7 +98,7 @@ def adapters() -> Mapping[str, str]:
     return {"README": "\n".join(lines) + "\n", **pages}
 
 
-def _adapter(name: str, about: factory.About) -> str:
+def _adapter(name: str, about: catalog.About) -> str:
     lines = [_GENERATED + f"# Agents of type `{name}`\n", about.PAGE]
     lines += ["## What it can do\n", "| ability | |", "|---|---|"]
     lines += [f"| {one} | {_supported(about.ABILITIES[one])} |" for one in Ability]

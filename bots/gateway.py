@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import structlog
 
+from bots.receiving import Received, Receiver, complaining
 from orchestrator.commands.completion import complete
 from orchestrator.commands.context import Answer, Context, Deferred, Services
 from orchestrator.commands.forms import filled, form_of
@@ -41,6 +42,8 @@ class Gateway:
         self._services = services
         self._db = services.database
         self._speaker = services.lifecycle.speaker
+        settings = services.settings
+        self._receiver = Receiver(settings.attachments, settings.delivery.file_max)
         self._awake = asyncio.Event()
         self._lanes: dict[str, asyncio.Queue[Row]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
@@ -196,12 +199,15 @@ class Gateway:
         """Handle one event: its effects, its answer and its mark are one commit."""
         event = inbound_from_json(row["event"])
         try:
+            received = await self._received(event)
             async with self._db.transaction() as tx:
                 current = await inbox.waiting(tx, row["id"])
                 if current is None:
                     return  # withdrawn meanwhile
-                event = await self._located(tx, inbound_from_json(current))
+                event = await self._located(tx, replace(inbound_from_json(current), files=received.files))
                 answer = await self._answer(tx, event)
+                if isinstance(answer, Post):
+                    answer = replace(answer, text=complaining(answer.text, received.complaints))
                 if not isinstance(answer, Deferred):
                     await self._finish(tx, row, event, answer)
                     return
@@ -226,6 +232,18 @@ class Gateway:
             key = key_of("reply", event.place.transport, event.event_id)
             urgency = Lane.NOTICE if "pairing_code" in post.data else Lane.URGENT  # a stranger delays nobody
             await self._speaker.reply(tx, event.place, event.root, full, key=key, urgency=urgency)
+
+    async def _received(self, event: Inbound) -> Received:
+        """The files of an event, where they are for us and from somebody who may speak to agents."""
+        if not event.files or (one := self._services.frontends().get(event.place.transport)) is None:
+            return Received()
+        async with self._db.read() as tx:
+            event = await self._located(tx, event)
+            person = await people.of_account(tx, event.place.transport, event.account)
+            meant = event.addressed or "task" in await self._implied(tx, event)
+        if person is None or person.role < Role.OPERATOR or not meant:
+            return Received()
+        return await self._receiver.receive(one.frontend, event)
 
     async def _located(self, tx: Tx, event: Inbound) -> Inbound:
         """An event in the thread of the message that it is about; a reaction as the button that it stands for."""
@@ -342,6 +360,7 @@ class Gateway:
             line=line,
             project_id=implied.get("project"),
             task_id=implied.get("task"),
+            files=tuple(file.source for file in event.files),
         )
 
     async def _command(

@@ -185,6 +185,13 @@ class ScriptedFrontend:
         """Store that *message* is gone."""
         await self._send("delete", to.channel, to.root, f"delete {message}", message=message)
 
+    async def fetch(self, source: str, limit: int) -> bytes:
+        """A file beside the two that are the platform."""
+        path = self._settings.folder / source
+        if not path.is_file() or path.stat().st_size > limit:
+            raise Refused(f"there is no file {source} of at most {limit} bytes")
+        return path.read_bytes()
+
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """The messages that were sent there under *key*."""
         planned = bool(self.plan) and self.plan[0] == "find_fails"

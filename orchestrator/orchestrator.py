@@ -84,10 +84,12 @@ class Orchestrator:
             Tools(
                 database=self.database,
                 lifecycle=self.lifecycle,
-                recorder=Recorder(self.lifecycle, settings.runs),
+                recorder=Recorder(self.lifecycle, settings.runs, settings.delivery.file_max),
                 finisher=finisher,
                 settings=settings.runs,
                 profiles=settings.profiles,
+                attachments=settings.attachments,
+                file_max=settings.delivery.file_max,
                 folders=data / "runs",
                 supervisors=Standby(supervisor, plain_env(os.environ)),
                 clock=clock,
@@ -114,7 +116,12 @@ class Orchestrator:
             db, life, settings.scheduling, worktrees_folder=trees, new_id=lambda: secrets.token_hex(6)
         )
         cleaner = Cleaner(
-            db, settings.delivery, worktrees_folder=trees, folders=data / "runs", clock=self.clock
+            db,
+            settings.delivery,
+            worktrees_folder=trees,
+            folders=data / "runs",
+            attachments=settings.attachments,
+            clock=self.clock,
         )
         return (
             ("approvals", Reviewer(db, finisher, self._jobs).run_once),

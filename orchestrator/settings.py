@@ -141,9 +141,18 @@ class DeliverySettings(_Section):
     """How messages leave."""
 
     flush_seconds: _Pause = Field(1.0, description="Seconds that waiting messages get to leave at shutdown.")
+    file_max_mb: Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=1000)] = Field(
+        20.0,
+        description="Megabytes (of 1,000,000 bytes) that a file from a person or from an agent has at most.",
+    )
     keep_days: _Days = Field(
         30.0, description="Days that delivered messages and the logs of ended runs are kept."
     )
+
+    @property
+    def file_max(self) -> int:
+        """Bytes that a file has at most."""
+        return int(self.file_max_mb * 1_000_000)
 
 
 class PairingSettings(_Section):
@@ -194,6 +203,11 @@ class Settings(_Section):
         description="The chat platforms to connect to, each with its own keys.",
         json_schema_extra={"default": "terminal"},
     )
+
+    @property
+    def attachments(self) -> Path:
+        """Where what people send is kept until agents have it."""
+        return self.data_dir / "attachments"
 
     @field_validator("data_dir", "database")
     @classmethod

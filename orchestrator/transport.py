@@ -223,6 +223,17 @@ class InboundKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A file that a person has sent."""
+
+    name: str
+    source: str
+    """Where it is, in the platform's own terms: for `Frontend.fetch`."""
+    size: int | None = None
+    """In bytes, where the platform tells it beforehand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inbound:
     """An event from a platform, under the platform's own id."""
 
@@ -245,6 +256,8 @@ class Inbound:
     """For ACTION: what was filled in its form."""
     subject: str = ""
     """For REACTION, EDIT and WITHDRAWAL: the platform's id of the message meant; for ACTION: of what it stood on."""
+    files: tuple[Sent, ...] = ()
+    """What was sent with a message."""
 
 
 class Watermark(NamedTuple):
@@ -337,6 +350,9 @@ class Frontend(Protocol):
 
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*; harmless when it is gone."""
+
+    async def fetch(self, source: str, limit: int) -> bytes:
+        """The content of a file that a person has sent. Refused where it is gone or has more than *limit* bytes."""
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """The ids of the messages sent under *key*, not before *since* (Unix seconds, by our clock), oldest first.

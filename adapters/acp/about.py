@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -52,7 +53,12 @@ class Options(AgentOptions):
 
 
 def check(config: dict[str, Any]) -> None:
-    """UserError where there is no program to start."""
+    """UserError where there is no program to start, or nothing of ours to speak with it."""
+    if find_spec("acp") is None:
+        raise UserError(
+            "agent type acp needs agent-client-protocol, which is not installed; "
+            "install it with: pip install 'agent-queue[acp]'"
+        )
     argv = config.get("argv")
     if not argv:
         raise UserError("an `acp` agent needs its program: `agent add NAME acp -- opencode acp`")

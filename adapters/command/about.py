@@ -76,6 +76,7 @@ A line that begins with `::` may be a directive, with `name=value` pairs and, af
 | `::session id=abc` | how this conversation can be resumed: given back as `{session}` |
 | `::ask id=q1 choices=yes\\|no::Delete it?` | a question; the answer is one line on its input (`interactive`) |
 | `::limit resets_at=1767225600::Enough` | the account is limited until then (Unix seconds) |
+| `::attach build/report.pdf` | hands a file of the worktree to people (every agent can say that) |
 
 With `interactive` its input stays open: answers and words that people say are a line each. Otherwise the input ends
 after the task.

@@ -30,7 +30,17 @@ from bots.discord.settings import NAME, DiscordSettings
 from bots.discord.titles import Titles
 from orchestrator.errors import UserError
 from orchestrator.jobs import ended
-from orchestrator.transport import Capabilities, Finding, Intake, Post, Target, Unknown, Unusable, Wire
+from orchestrator.transport import (
+    Capabilities,
+    Finding,
+    Intake,
+    Post,
+    Refused,
+    Target,
+    Unknown,
+    Unusable,
+    Wire,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -249,6 +259,10 @@ class DiscordFrontend:
     async def delete(self, to: Target, message: str) -> None:
         """Delete *message*."""
         await self._sender().delete(to, message)
+
+    async def fetch(self, source: str, limit: int) -> bytes:
+        """Nothing that people send is read here."""
+        raise Refused("files are not read from here yet")
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that read as *wire* does, by reading the place back."""

@@ -38,6 +38,7 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
+    Refused,
     Target,
     Unknown,
     Unusable,
@@ -348,6 +349,10 @@ class MatrixFrontend:
         """Redact *message*."""
         sender, room = self._ready(to.channel)
         await sender.redact(room, message, f"delete {message}")
+
+    async def fetch(self, source: str, limit: int) -> bytes:
+        """Nothing that people send is read here."""
+        raise Refused("files are not read from here yet")
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our events that were sent under *key*, by reading the room back."""

@@ -31,6 +31,7 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
+    Refused,
     Target,
     Unknown,
     Wire,
@@ -250,6 +251,10 @@ class SlackFrontend:
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*."""
         await self._ready().delete(to, message)
+
+    async def fetch(self, source: str, limit: int) -> bytes:
+        """Nothing that people send is read here."""
+        raise Refused("files are not read from here yet")
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that were sent under *key*, by reading the place back."""

@@ -29,7 +29,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobs import ended
 from orchestrator.store import transcript
 from orchestrator.store.database import Database, Signal
-from orchestrator.transport import Capabilities, Finding, Intake, Post, Target, Unknown, Wire
+from orchestrator.transport import Capabilities, Finding, Intake, Post, Refused, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +148,10 @@ class TerminalFrontend:
         """Store that *message* is withdrawn."""
         root = None if message == to.root else to.root
         await self._add(to.channel, root, {"deletes": message}, f"delete:{message}")
+
+    async def fetch(self, source: str, limit: int) -> bytes:
+        """Nothing that people send is read here."""
+        raise Refused("files are not read from here yet")
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """The message sent under *key*, if it was."""

@@ -55,6 +55,8 @@ class Context:
     """The project of the channel that it was said in."""
     task_id: str | None = None
     """The task of the thread that it was said in."""
+    files: tuple[str, ...] = ()
+    """What was sent with it, by the names under which it is kept for agents."""
 
     @property
     def now(self) -> float:

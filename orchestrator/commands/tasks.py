@@ -1,6 +1,7 @@
 """Commands that queue tasks and move them."""
 
 import random
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from orchestrator.agent import SendMode
@@ -13,6 +14,7 @@ from orchestrator.projects import Role
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.messages import MessageState, OpenQuestion, Words
 from orchestrator.store.outbox import key_of
+from orchestrator.store.runs import Run
 from orchestrator.tasks import RUNNING, Priority, Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Post
 from orchestrator.words import code, plain, said
@@ -107,6 +109,8 @@ async def add(ctx: Context, args: Add) -> Answer:
         words += f"\nIt waits for {', '.join(needs)}."
     else:  # at once, and not when a cycle comes to it
         task = await tasks.transition(ctx.tx, task, TaskEvent.DEPS_MET, ctx.now)
+    if ctx.files:
+        await keep(ctx, task, "")
     return Post(text=words, actions=(edit_action(task),), data=task_data(task))
 
 
@@ -223,7 +227,7 @@ async def restart(ctx: Context, args: Restart) -> Answer:
     """A stopped, failed, rejected or finished task goes back into the queue with its tries counted anew."""
     task = await tasks.get(ctx.tx, args.task)
     _not_while_merging(task)
-    if args.note:
+    if args.note or ctx.files:
         await keep(ctx, task, args.note)
     moved = await ctx.lifecycle.advance(
         ctx.tx,
@@ -409,7 +413,12 @@ def _choice(asked: OpenQuestion, text: str) -> str:
 
 async def keep(ctx: Context, task: Task, text: str) -> None:
     """Keep words for the task's next run."""
-    words = Words(
+    await messages.add(ctx.tx, _words(ctx, task, text))
+
+
+def _words(ctx: Context, task: Task, text: str) -> Words:
+    """What somebody says, as it is kept for the next run."""
+    return Words(
         id=key_of(ctx.event.event_id, "words"),
         task_id=task.id,
         at=ctx.now,
@@ -417,8 +426,14 @@ async def keep(ctx: Context, task: Task, text: str) -> None:
         text=text,
         mode="queue",
         state=MessageState.KEPT,
+        files=ctx.files,
     )
-    await messages.add(ctx.tx, words)
+
+
+async def _tell(ctx: Context, task: Task, run: Run, text: str, mode: SendMode) -> None:
+    """Give words to the agent that works in *run*."""
+    words = _words(ctx, task, text)
+    await messages.add(ctx.tx, replace(words, run_id=run.id, mode=mode, state=MessageState.QUEUED))
 
 
 def _rests(task: Task) -> bool:
@@ -447,24 +462,16 @@ async def say(ctx: Context, task: Task, text: str, mode: SendMode = SendMode.QUE
     `!` before them interrupts.
     """
     ctx.require(Role.OPERATOR, "speak to an agent")
-    pending = await messages.open_questions(ctx.tx, task.id)
-    if pending:
-        return await give_answer(ctx, task, pending[0], text)
     live = await runs.live(ctx.tx, task.id)
+    pending = await messages.open_questions(ctx.tx, task.id)
+    if pending and text:
+        if ctx.files:
+            await _tell(ctx, task, live[0], "", SendMode.QUEUE)
+        return await give_answer(ctx, task, pending[0], text)
     if live and task.status in (TaskStatus.ASSIGNED, TaskStatus.IN_PROGRESS):
         if text.startswith("!"):
             mode = SendMode.INTERRUPT
-        words = Words(
-            id=key_of(ctx.event.event_id, "words"),
-            task_id=task.id,
-            run_id=live[0].id,
-            at=ctx.now,
-            author=ctx.person.id,
-            text=text.removeprefix("!").strip(),
-            mode=mode,
-            state=MessageState.QUEUED,
-        )
-        await messages.add(ctx.tx, words)
+        await _tell(ctx, task, live[0], text.removeprefix("!").strip(), mode)
         return Post(text=_SAID[mode])
     if _rests(task):
         return await go_on(ctx, task, text)

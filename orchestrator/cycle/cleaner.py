@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.settings import DeliverySettings
-from orchestrator.store import inbox, outbox, runs
+from orchestrator.store import inbox, messages, outbox, runs
 from orchestrator.store.database import Database
 from orchestrator.workspaces import worktrees
 
@@ -24,12 +24,14 @@ class Cleaner:
         *,
         worktrees_folder: Path,
         folders: Path,
+        attachments: Path,
         clock: Callable[[], float],
     ) -> None:
         self._db = database
         self._settings = settings
         self._worktrees = worktrees_folder
         self._folders = folders
+        self._attachments = attachments
         self._clock = clock
         self._due = 0.0
 
@@ -48,10 +50,12 @@ class Cleaner:
         ):  # after looking: what was leased meanwhile is not taken for an orphan
             held = {os.path.realpath(lease.path) for lease in await runs.leases(tx)}
             living = {run.id for run in await runs.live(tx)}
+            wanted = await messages.files_held(tx)
         gone += await asyncio.to_thread(
             _remove_worktrees, [p for p in there if os.path.realpath(p) not in held]
         )
-        return gone + await asyncio.to_thread(_remove_old_runs, self._folders, living, before)
+        gone += await asyncio.to_thread(_remove_old, self._attachments, wanted, before)
+        return gone + await asyncio.to_thread(_remove_old, self._folders, living, before)
 
 
 def _remove_worktrees(orphans: Sequence[Path]) -> int:
@@ -61,9 +65,9 @@ def _remove_worktrees(orphans: Sequence[Path]) -> int:
     return len(orphans)
 
 
-def _remove_old_runs(folder: Path, living: set[str], before: float) -> int:
-    """Remove the journals of runs that ended before *before*."""
-    old = [p for p in folder.glob("*") if p.name not in living and p.stat().st_mtime < before]
+def _remove_old(folder: Path, held: set[str], before: float) -> int:
+    """Remove what lies in *folder* since before *before*, unless it is *held*."""
+    old = [p for p in folder.glob("*") if p.name not in held and p.stat().st_mtime < before]
     for path in old:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return len(old)

@@ -17,9 +17,9 @@ from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.projects import Agent, Project, Repo
-from orchestrator.runs import control, journal, process
+from orchestrator.runs import attachments, control, journal, process
 from orchestrator.runs.finisher import Finisher
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
@@ -50,6 +50,10 @@ class Tools:
     finisher: Finisher
     settings: RunSettings
     profiles: Profiles
+    attachments: Path
+    """Where what people send is kept."""
+    file_max: int
+    """Bytes that a file of an agent has at most."""
     folders: Path
     """Under which each run has its folder."""
     supervisors: process.Standby
@@ -173,7 +177,8 @@ class Driver:
             context = await self._context(task, tree, agent)
             if context is None:
                 return
-            self._folder.write_spec(context, agent.type, self._tools.settings.stop_grace)
+            spec = Spec(context, agent.type, self._tools.settings.stop_grace, self._tools.file_max)
+            self._folder.write_spec(spec)
             spawned.go(self._folder.path)
         finally:
             spawned.close()
@@ -209,14 +214,18 @@ class Driver:
             if not task.base_commit:
                 await tasks.update(tx, task.id, base_commit=tree.base_commit)
             words = await messages.claim_kept(tx, task.id, self._run.id)
+            files = await messages.files(tx, task.id)
             earlier = await runs.of_task(tx, task.id)
+        sent = {name for one in words for name in one.files}
+        placed = await attachments.hand_in(self._tools.attachments, tree.path, files)
+        attached = [path for path in placed if path.rpartition("/")[2] in sent]
         session = next((r.session_id for r in earlier if r.session_id and r.agent_id == agent.id), None)
         return RunContext(
             run_id=self._run.id,
             task_id=task.id,
             epoch=self._run.epoch,
             workdir=str(tree.path),
-            prompt=build_prompt(task, words),
+            prompt=build_prompt(task, words, attached),
             config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
@@ -306,5 +315,9 @@ class Driver:
             fields |= {"request_id": words.request_id, "choice": words.text}
             await control.request(self._folder, "answer", **fields)
         else:
-            fields |= {"text": words.text, "mode": words.mode}
+            async with self._tools.database.read() as tx:
+                lease = await runs.lease(tx, self._run.id)
+            tree = Path(lease.path) if lease else None
+            paths = await attachments.hand_in(self._tools.attachments, tree, words.files) if tree else []
+            fields |= {"text": attachments.named(words.text, paths), "mode": words.mode}
             await control.request(self._folder, "send", **fields)

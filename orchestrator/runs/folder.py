@@ -18,6 +18,8 @@ class Spec:
     agent_type: str
     stop_grace: float
     """Seconds between asking the agent to end and ending it."""
+    file_max: int
+    """Bytes that a file which the agent attaches has at most."""
 
 
 class RunFolder:
@@ -27,6 +29,7 @@ class RunFolder:
         self.path = path
         self.journal = path / "events.jsonl"
         self.log = path / "supervisor.log"
+        self.attached = path / "attached"
         self._spec = path / "spec.json"
         self._supervisor = path / "supervisor.json"
 
@@ -39,14 +42,14 @@ class RunFolder:
         """Make the folder; harmless when it is there."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write_spec(self, context: RunContext, agent_type: str, stop_grace: float) -> None:
+    def write_spec(self, spec: Spec) -> None:
         """Say what is to be done."""
-        _write(self._spec, asdict(Spec(context, agent_type, stop_grace)))
+        _write(self._spec, asdict(spec))
 
     def read_spec(self) -> Spec:
         """What is to be done. OSError or ValueError where nobody has said it."""
         fields = json.loads(self._spec.read_text())
-        return Spec(RunContext(**fields["context"]), fields["agent_type"], fields["stop_grace"])
+        return Spec(**{**fields, "context": RunContext(**fields["context"])})
 
     def write_supervisor(self, pid: ProcessId) -> None:
         """Remember which process supervises the run. Written before it is let go, so that it is always known."""

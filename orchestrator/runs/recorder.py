@@ -3,12 +3,16 @@
 All that one reading says is stored with the new offset in one transaction, so that each event counts once.
 """
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from orchestrator.agent import (
     Accepted,
+    Attached,
     Event,
     Outcome,
     PermissionRequest,
@@ -22,6 +26,7 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.lifecycle import Lifecycle, duration
+from orchestrator.runs.attachments import as_file
 from orchestrator.settings import RunSettings
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Tx
@@ -31,6 +36,8 @@ from orchestrator.store.runs import Run
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Card, Lane, Post, Tone
 from orchestrator.words import fence, plain, said
+
+log = structlog.get_logger(__name__)
 
 Batch = Sequence[tuple[int, Event]]
 """Events, each with the journal's offset behind it."""
@@ -59,9 +66,10 @@ def retry_delay(settings: RunSettings, failures: int) -> float:
 class Recorder:
     """Stores what the runs' journals say."""
 
-    def __init__(self, lifecycle: Lifecycle, settings: RunSettings) -> None:
+    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, file_max: int) -> None:
         self._lifecycle = lifecycle
         self._settings = settings
+        self._file_max = file_max
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
@@ -95,6 +103,8 @@ class Recorder:
                 await projects.add_usage(tx, run.project_id, now, tokens=tokens, cost=cost)
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
+            case Attached():
+                await self._attached(tx, run, task, offset, event)
             case RateLimit():
                 post = Post(text=said(event.message, "⏳"))
                 thread = self._lifecycle.thread(task)
@@ -104,6 +114,17 @@ class Recorder:
             case _:
                 pass
         return task
+
+    async def _attached(self, tx: Tx, run: Run, task: Task, offset: int, event: Attached) -> None:
+        """A file of the agent's, in the thread."""
+        try:
+            file = await asyncio.to_thread(as_file, event, self._file_max)
+        except OSError as fault:
+            log.warning("attached.gone", run=run.id, error=str(fault))
+            return
+        post = Post(text=f"📎 {plain(event.name)}", files=(file,))
+        key = key_of(run.id, offset)
+        await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
 
     async def _question(self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest) -> Task:
         """Store what the agent asks, and ask it in the thread, above everything that is only progress."""

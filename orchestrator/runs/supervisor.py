@@ -21,6 +21,7 @@ from orchestrator.agent import (
     Started,
     Text,
 )
+from orchestrator.runs.attachments import Outgoing
 from orchestrator.runs.control import ControlServer
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.journal import Journal
@@ -66,6 +67,8 @@ class _Supervised:
         self._spec = spec
         self._journal = journal
         self._adapter = adapter
+        workdir = Path(spec.context.workdir)
+        self._outgoing = Outgoing(workdir, folder.attached, spec.file_max)
         self._control = ControlServer(folder, self._asked)
         self._seen: set[str] = set()
         """Messages that were taken. A restarted daemon may hand one over again."""
@@ -95,8 +98,9 @@ class _Supervised:
         return await self._adapter.wait(self._record)
 
     async def _record(self, event: Event) -> None:
-        for part in _cut(event):
-            self._journal.append(part)
+        for one in self._outgoing.read(event):
+            for part in _cut(one):
+                self._journal.append(part)
         self._control.grown()
 
     async def _asked(self, op: str, fields: Mapping[str, Any]) -> None:

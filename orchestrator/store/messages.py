@@ -6,7 +6,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from orchestrator.store.database import Row, Signal, Tx, insert_new
-from orchestrator.store.schema import message, question
+from orchestrator.store.schema import message, question, task
 
 
 class MessageState(StrEnum):
@@ -39,10 +39,12 @@ class Words:
     mode: str
     request_id: str = ""
     state: MessageState
+    files: tuple[str, ...] = ()
+    """What was sent with it, by the names under which it is kept."""
 
 
 def _words(row: Row) -> Words:
-    return Words(**{**row, "state": MessageState(row["state"])})
+    return Words(**{**row, "state": MessageState(row["state"]), "files": tuple(row["files"])})
 
 
 async def add(tx: Tx, words: Words) -> None:
@@ -114,6 +116,22 @@ async def claim_kept(tx: Tx, task_id: str, run_id: str) -> list[Words]:
     await tx.execute(message.update().where(*where).values(run_id=run_id))
     rows = await tx.all(sa.select(message).where(*where).order_by(message.c.at, message.c.id))
     return [_words(row) for row in rows]
+
+
+async def files(tx: Tx, task_id: str) -> list[str]:
+    """All that people have sent to a task's agents, oldest first."""
+    where = (message.c.task_id == task_id, message.c.state != MessageState.WITHDRAWN)
+    lists = await tx.column(sa.select(message.c.files).where(*where).order_by(message.c.at, message.c.id))
+    return [name for names in lists for name in names]
+
+
+async def files_held(tx: Tx) -> set[str]:
+    """All that has been sent to tasks that are not finished."""
+    open_ = sa.text("task.status <> 'COMPLETED'")
+    lists = await tx.column(
+        sa.select(message.c.files).join(task, task.c.id == message.c.task_id).where(open_)
+    )
+    return {name for names in lists for name in names}
 
 
 async def told(tx: Tx, run_id: str) -> None:

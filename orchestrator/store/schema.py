@@ -178,6 +178,7 @@ message = sa.Table(
     sa.Column("mode", Text, nullable=False),
     sa.Column("request_id", Text, nullable=False, server_default=""),
     sa.Column("state", Text, nullable=False),
+    sa.Column("files", sa.JSON, nullable=False, server_default="[]"),
     _partial("message_open", "task_id", "at", where="state IN ('queued', 'sent', 'kept')"),
 )
 

@@ -90,7 +90,7 @@ class ScriptedAgent:
                     json.dumps(await self._asked(method, {"sessionId": session, **params})), session
                 )
             case {"out": line} | {"err": line}:
-                print(line, file=sys.stdout if "out" in step else sys.stderr, flush=True)  # noqa: T201
+                print(line, file=sys.stdout if "out" in step else sys.stderr, flush=True)
             case {"die": code}:
                 os._exit(code)
             case {"wait": seconds}:

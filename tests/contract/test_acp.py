@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("acp", reason="drives agents over ACP: needs the acp extra")
 
-from adapters import factory
+from adapters import catalog
 from orchestrator.agent import (
     CannotSend,
     Outcome,
@@ -277,12 +277,12 @@ async def test_a_mode_that_asks_nothing_can_be_chosen(
 
 def test_a_program_that_is_missing_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(
-        UserError, match="there is no program 'nowhere/codex-acp'.*npm install -g @agentclient"
+        UserError, match=r"there is no program 'nowhere/codex-acp'.*npm install -g @agentclient"
     ):
-        factory.check("acp", {"argv": ["nowhere/codex-acp"]})
+        catalog.check("acp", {"argv": ["nowhere/codex-acp"]})
     with pytest.raises(UserError, match="install it or give its path"):
-        factory.check("acp", {"argv": ["nowhere/another"]})
+        catalog.check("acp", {"argv": ["nowhere/another"]})
     with pytest.raises(UserError, match="agent add NAME acp -- opencode acp"):
-        factory.check("acp", {})
-    with pytest.raises(UserError, match="mcp_servers.x of a acp agent: .*either a `command` or a `url`"):
-        factory.check("acp", {"argv": ["sh"], "mcp_servers": {"x": {}}})
+        catalog.check("acp", {})
+    with pytest.raises(UserError, match=r"mcp_servers.x of a acp agent: .*either a `command` or a `url`"):
+        catalog.check("acp", {"argv": ["sh"], "mcp_servers": {"x": {}}})

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
 
-from adapters import factory
+from adapters import catalog
 from adapters.claude.adapter import ClaudeAdapter
 from orchestrator.agent import (
     CannotSend,
@@ -435,8 +435,8 @@ async def test_a_program_that_is_no_cli_cannot_be_started(drive: NewDrive) -> No
 )
 def test_wrong_settings_are_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        factory.check("claude", config)
+        catalog.check("claude", config)
 
 
 def test_no_settings_are_needed() -> None:
-    factory.check("claude", {})
+    catalog.check("claude", {})

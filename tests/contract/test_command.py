@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapters import factory
+from adapters import catalog
 from adapters.command.adapter import CommandAdapter
 from orchestrator.agent import (
     CannotSend,
@@ -195,14 +195,14 @@ async def test_a_program_that_is_not_there_is_said_to_be_missing(bench: Bench) -
 
 
 def test_an_agent_is_checked_before_it_is_added() -> None:
-    factory.check("command", {"argv": ["sh"]})
-    factory.check("command", {"argv": ["./fix.sh"]})
+    catalog.check("command", {"argv": ["sh"]})
+    catalog.check("command", {"argv": ["./fix.sh"]})
     with pytest.raises(UserError, match="needs its program"):
-        factory.check("command", {})
+        catalog.check("command", {})
     with pytest.raises(UserError, match="no-such-program"):
-        factory.check("command", {"argv": ["no-such-program"]})
+        catalog.check("command", {"argv": ["no-such-program"]})
     with pytest.raises(UserError, match="there are claude, command"):
-        factory.check("parrot", {})
+        catalog.check("parrot", {})
 
 
 async def test_a_long_task_does_not_block_a_program_that_does_not_read_it(tmp_path: Path) -> None:

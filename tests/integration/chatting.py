@@ -16,7 +16,7 @@ from orchestrator.projects import RepoState
 from orchestrator.settings import PersonSettings, Settings
 from orchestrator.store import projects, runs, schema
 from orchestrator.store.outbox import key_of
-from orchestrator.transport import Frontend, Inbound, InboundKind, Place
+from orchestrator.transport import Frontend, Inbound, InboundKind, Place, Sent
 from tests.conftest import Clock
 
 
@@ -67,6 +67,7 @@ class Chat:
         channel: str = "main",
         kind: InboundKind | None = None,
         subject: str = "",
+        files: tuple[Sent, ...] = (),
     ) -> dict[str, Any]:
         """Say something and return the answer as the outbox has it; {} where there is none."""
         event = Inbound(
@@ -80,6 +81,7 @@ class Chat:
             kind=kind or (InboundKind.ACTION if action else InboundKind.MESSAGE),
             action=action,
             subject=subject,
+            files=files,
         )
         await self.gateway.accept(event)
         await self.gateway.idle()

@@ -21,7 +21,7 @@ from tests.agents import brands
 from tests.agents.brands import Brand
 from tests.servers.models import ModelServer, script
 
-pytestmark = [*brands.needs_agents, pytest.mark.timeout(60)]
+pytestmark = [*brands.needs_agents, pytest.mark.timeout(180)]
 
 Json = dict[str, Any]
 _LINE_MAX = 1 << 24
@@ -60,7 +60,7 @@ async def test_claude_says_what_the_model_says(server: ModelServer, tmp_path: Pa
     prompt = script({"text": "hello there"})
     brand = brands.claude(tmp_path / "home", server.url)
     async with running(replace(brand, arguments=("-p", prompt)), workdir) as process:
-        out, _ = await process.communicate()
+        out, _ = await process.communicate(b"")
     assert out.decode().strip() == "hello there"
     assert server.used(prompt[:40]).calls == 1
 
@@ -175,7 +175,9 @@ class Person:
 async def test_an_agent_over_acp_says_what_the_model_says(
     make: Callable[[Path, str], Brand], server: ModelServer, tmp_path: Path, workdir: Path
 ) -> None:
-    prompt = script({"sh": "touch made", "ask": True}, {"text": "hello there"})
+    prompt = script(
+        {"sh": "touch made", "ask": True}, {"write": ["a.txt", "hi\n"], "ask": True}, {"text": "hello there"}
+    )
     brand = make(tmp_path / "home", server.url)
     person = Person()
     async with running(brand, workdir) as process:
@@ -189,7 +191,7 @@ async def test_an_agent_over_acp_says_what_the_model_says(
         ended = await agent.prompt(session_id=session.session_id, prompt=[acp.text_block(prompt)])
         await agent.close()
     assert ended.stop_reason == "end_turn"
-    assert person.text.endswith("hello there")
-    assert person.asked == 1
+    assert (person.text, person.asked) == ("hello there", 2)
     assert (workdir / "made").exists()
-    assert server.used(prompt[:40]).calls == 2
+    assert (workdir / "a.txt").read_text() == "hi\n"
+    assert server.used(prompt[:40]).calls == 3

@@ -64,7 +64,7 @@ class Life(RuleBasedStateMachine):
         speaker = Speaker({"scripted": "main"}, redact=lambda text: text, clock=self.clock)
         self.life = Lifecycle(speaker, self.clock)
         runs_, scheduling = RunSettings(), SchedulingSettings()
-        self.recorder = Recorder(self.life, runs_)
+        self.recorder = Recorder(self.life, runs_, 1_000_000)
         assigner = Assigner(
             self.db, self.life, scheduling, worktrees_folder=Path("w"), new_id=lambda: secrets.token_hex(6)
         )

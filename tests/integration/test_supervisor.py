@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.agent import Accepted, Event, Outcome, Result, RunContext, Started, Text
 from orchestrator.runs import control, journal, process
-from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.process import ProcessId
 
 SUPERVISOR = [sys.executable, "-m", "agent_queue.supervise"]
@@ -51,7 +51,7 @@ class House:
             config=config,
             env=self.env,
         )
-        self.folder.write_spec(context, "command", 0.5)
+        self.folder.write_spec(Spec(context, "command", 0.5, 1_000_000))
         return spawned
 
     def start(self, code: str, **config: Any) -> None:

@@ -12,6 +12,7 @@ from orchestrator.delivery.posts import post_from_json, post_to_json
 from orchestrator.delivery.relay import backoff
 from orchestrator.store.outbox import Entry, Op, key_of
 from orchestrator.transport import Action, Capabilities, Card, File, Lane, Post, Tone, Verdict
+from tests.unit.virtual import in_virtual_time
 
 PLENTY = Capabilities(text_max=6000)
 SCARCE = Capabilities(text_max=6000, rate=0.2)
@@ -162,43 +163,52 @@ async def test_the_urgent_goes_first_and_has_a_reserve() -> None:
     assert order == ["answer", "progress"]
 
 
-async def test_what_is_less_urgent_leaves_the_reserve_as_it_is() -> None:
-    rate = 50.0
-    budget = Budget(Capabilities(text_max=100, rate=rate, burst=10, reserve=0.8))
-    loop = asyncio.get_running_loop()
-    took = []
-    for urgency in (*[Lane.NOTICE] * 5, *[Lane.PROGRESS] * 3, *[Lane.FINAL] * 8):
+def test_what_is_less_urgent_leaves_the_reserve_as_it_is() -> None:
+    async def paced() -> None:
+        rate = 50.0
+        budget = Budget(Capabilities(text_max=100, rate=rate, burst=10, reserve=0.8))
+        loop = asyncio.get_running_loop()
+        took = []
+        for urgency in (*[Lane.NOTICE] * 5, *[Lane.PROGRESS] * 3, *[Lane.FINAL] * 8):
+            begun = loop.time()
+            await budget.acquire(urgency)
+            took.append((loop.time() - begun) * rate)
+        assert max(took[:2]) < 0.5, "above the reserve all go at once"
+        assert min(took[2:5]) > 0.9, "notices at the rate"
+        assert max(took[8:]) < 0.5, "and results find it full"
+
+    in_virtual_time(paced())
+
+
+def test_an_empty_reserve_fills_at_half_the_rate() -> None:
+    async def paced() -> None:
+        rate = 50.0
+        budget = Budget(Capabilities(text_max=100, rate=rate, burst=10, reserve=0.8))
+        loop = asyncio.get_running_loop()
+        for _ in range(10):
+            await budget.acquire(Lane.URGENT)
         begun = loop.time()
-        await budget.acquire(urgency)
-        took.append((loop.time() - begun) * rate)
-    assert max(took[:2]) < 0.5, "above the reserve all go at once"
-    assert min(took[2:5]) > 0.9, "notices at the rate"
-    assert max(took[8:]) < 0.5, "and results find it full"
+        for _ in range(5):
+            await budget.acquire(Lane.PROGRESS)
+        assert (loop.time() - begun) * rate > 9
+        begun = loop.time()
+        for _ in range(4):
+            await budget.acquire(Lane.FINAL)
+        assert (loop.time() - begun) * rate < 1
+
+    in_virtual_time(paced())
 
 
-async def test_an_empty_reserve_fills_at_half_the_rate() -> None:
-    rate = 50.0
-    budget = Budget(Capabilities(text_max=100, rate=rate, burst=10, reserve=0.8))
-    loop = asyncio.get_running_loop()
-    for _ in range(10):
+def test_nothing_passes_while_the_platform_wants_rest() -> None:
+    async def paced() -> None:
+        budget = Budget(Capabilities(text_max=100, rate=1000.0, burst=10))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        budget.cool(0.2)
         await budget.acquire(Lane.URGENT)
-    begun = loop.time()
-    for _ in range(5):
-        await budget.acquire(Lane.PROGRESS)
-    assert (loop.time() - begun) * rate > 9
-    begun = loop.time()
-    for _ in range(4):
-        await budget.acquire(Lane.FINAL)
-    assert (loop.time() - begun) * rate < 1
+        assert loop.time() - begun >= 0.19
 
-
-async def test_nothing_passes_while_the_platform_wants_rest() -> None:
-    budget = Budget(Capabilities(text_max=100, rate=1000.0, burst=10))
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    budget.cool(0.2)
-    await budget.acquire(Lane.URGENT)
-    assert loop.time() - begun >= 0.19
+    in_virtual_time(paced())
 
 
 async def test_whoever_gives_up_waiting_takes_no_token() -> None:

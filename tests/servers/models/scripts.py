@@ -7,8 +7,8 @@ The step is the number of the model's turns after the last user message with a s
 - `text`; `pieces` is into how many pieces it is cut, `slow` how many seconds lie between them (words, unless
   `pieces` is given). `think` with `text`, or with any call, is a thought before it.
 - `sh`, a command for the agent's own shell tool; `write`, [path, content], for its tool that writes files, or for
-  its shell; `tool` with `args`. `args` beside `sh` or `write` are added. With `ask`, the command is one that Codex
-  asks about in every mode: the model says that it must leave the sandbox. `calls` is a list of these, made at once.
+  its shell; `tool` with `args`. `args` beside `sh` or `write` are added. With `ask`, it is one that Codex asks
+  about in every mode: the model says that it must leave the sandbox. `calls` is a list of these, made at once.
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
   subscription's limit resets; `quota`, money is used up; `hang`, no answer; `drop`, cut off amidst the stream.
   With `times` that happens so often, by prompt and step, and `then` is the step that follows.
@@ -159,12 +159,12 @@ def _parts(step: Json, tools: dict[str, Tool]) -> Iterator[Part]:
     if "think" in step:
         yield Thought(step["think"])
     for call in step.get("calls", [step]):
+        more = {**(_ESCALATED if call.get("ask") else {}), **call.get("args", {})}
         if "sh" in call:
-            escalated = _ESCALATED if call.get("ask") else {}
-            yield _shell(call["sh"], tools, {**escalated, **call.get("args", {})})
+            yield _shell(call["sh"], tools, more)
         elif "write" in call:
             path, content = call["write"]
-            yield _write(path, content, tools, call.get("args", {}))
+            yield _write(path, content, tools, more)
         elif "tool" in call:
             yield Call(call["tool"], call.get("args", {}))
         elif "text" in call:
@@ -197,8 +197,12 @@ def _shell(command: str, tools: dict[str, Tool], more: Json) -> Call:
         args = {"command": ["bash", "-c", command]}
     if "description" in tool.properties:
         args["description"] = "scripted"
-    known = {name: value for name, value in more.items() if name in tool.properties or name not in _ESCALATED}
-    return Call(tool.name, {**args, **known})
+    return Call(tool.name, {**args, **_known(more, tool)})
+
+
+def _known(more: Json, tool: Tool) -> Json:
+    """*more* without what only Codex knows, for others."""
+    return {name: value for name, value in more.items() if name in tool.properties or name not in _ESCALATED}
 
 
 def _write(path: str, content: str, tools: dict[str, Tool], more: Json) -> Call:
@@ -206,7 +210,7 @@ def _write(path: str, content: str, tools: dict[str, Tool], more: Json) -> Call:
         if name in tools:
             known = tools[name].properties
             key = next((one for one in ("file_path", "filePath", "path") if one in known), "file_path")
-            return Call(name, {key: path, "content": content, **more})
+            return Call(name, {key: path, "content": content, **_known(more, tools[name])})
     if "apply_patch" in tools:
         lines = "".join(f"+{line}\n" for line in content.splitlines())
         patch = f"*** Begin Patch\n*** Add File: {path}\n{lines}*** End Patch"

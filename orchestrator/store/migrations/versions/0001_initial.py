@@ -353,6 +353,7 @@ def upgrade() -> None:
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("request_id", sa.Text(), server_default="", nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("files", sa.JSON(), server_default="[]", nullable=False),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
