@@ -127,7 +127,7 @@ class AcpAdapter(TurnAdapter):
         """One prompt, and the agent's work at it."""
         wire, process = self._wire, self._process
         if wire is None or process is None:
-            return Result(Outcome.STOPPED)
+            return Result(Outcome.FAILED, f"{self._program} was stopped and takes nothing more")
         reader.begin()
         process.complaints.clear()
         self._cancelled, self._silent = None, False
