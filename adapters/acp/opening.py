@@ -17,7 +17,6 @@ _PATIENCE = 120.0
 """Seconds that an agent may take for each step: some load much at their start, on hosts that are busy."""
 _AUTH_REQUIRED = -32000
 _WE = {
-    "fs": {"readTextFile": True, "writeTextFile": True},
     "terminal": True,
     "elicitation": {"form": {}, "url": {}},
 }
@@ -61,8 +60,10 @@ class Opening:
 
     async def _introduce(self) -> dict[str, Any]:
         we = {"name": "agent-queue", "title": "agent-queue", "version": version("agent-queue")}
+        files = not find("", self._program).own_files
+        able = {**_WE, "fs": {"readTextFile": files, "writeTextFile": files}}
         hello = await self._ask(
-            "initialize", {"protocolVersion": _PROTOCOL, "clientCapabilities": _WE, "clientInfo": we}
+            "initialize", {"protocolVersion": _PROTOCOL, "clientCapabilities": able, "clientInfo": we}
         )
         if hello.get("protocolVersion") != _PROTOCOL:
             raise UserError(

@@ -51,6 +51,8 @@ class Quirks:
     """The title of a request to run something is the exact command, which is nowhere else."""
     tool_is_first_title: bool = False
     """A tool call is first told with the tool's name as its title."""
+    own_files: bool = False
+    """It cannot tell our refusals apart: it takes a file that is not there for one that it may not read."""
     thoughts_are_whole: bool = False
     """Each piece of its thinking is a paragraph."""
     cost_of_conversation: bool = False
@@ -103,6 +105,7 @@ QUIRKS: Mapping[str, Quirks] = {
         sign_in={"GEMINI_API_KEY": "gemini-api-key"},
         replay_quiet=1.0,
         command_is_title=True,
+        own_files=True,
         thoughts_are_whole=True,
     ),
 }

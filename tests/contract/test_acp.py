@@ -205,6 +205,8 @@ async def test_a_stop_ends_it_and_all_that_it_started(drive: NewDrive, workdir: 
 async def test_a_conversation_goes_on_in_a_new_process_and_is_not_told_again(
     drive: NewDrive, server: ModelServer, name: str
 ) -> None:
+    if name == "gemini":
+        pytest.xfail("Gemini CLI 0.61 does not find the conversations that it has kept: a new one is begun")
     first = drive(script({"text": "one"}, words="What came before."))
     await first.result_of_run()
     session = first.all(Session)[0].session_id
@@ -225,10 +227,11 @@ async def test_a_conversation_that_is_gone_is_begun_anew(drive: NewDrive) -> Non
 
 
 async def test_a_limit_is_no_failure(drive: NewDrive, name: str) -> None:
-    run = drive(script({"status": 429, "message": "scripted limit"}), silence=10.0)
+    run = drive(script({"status": 429, "message": "scripted limit"}), silence=30.0)
     result = await run.result_of_run()
-    # OpenCode tells nothing while it waits, and nothing when it is told to end its turn.
-    assert result.outcome is (Outcome.FAILED if name == "opencode" else Outcome.LIMITED)
+    # OpenCode and Gemini CLI tell nothing while they wait, and nothing when they are told to end their turn.
+    silent = name in ("opencode", "gemini")
+    assert result.outcome is (Outcome.FAILED if silent else Outcome.LIMITED)
 
 
 async def test_a_model_that_it_does_not_have_is_refused(drive: NewDrive, name: str) -> None:
