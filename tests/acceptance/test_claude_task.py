@@ -8,20 +8,20 @@ import pytest
 
 from bench.sessions import Session, git
 from bots.scripted import shown
-from tests.servers.anthropic import AnthropicServer
+from tests.servers.models import ModelServer
 
 pytest.importorskip("claude_agent_sdk", reason="the claude extra is not installed")
 pytestmark = pytest.mark.claude
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[AnthropicServer]:
-    async with AnthropicServer() as one:
+async def server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as one:
         yield one
 
 
 async def test_claude_writes_asks_and_is_merged(
-    tmp_path: Path, server: AnthropicServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = {
         "ANTHROPIC_BASE_URL": server.url,

@@ -35,7 +35,7 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.errors import UserError
-from tests.servers.anthropic import TOKENS_PER_REQUEST, AnthropicServer
+from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
 
 pytestmark = pytest.mark.claude
 
@@ -89,20 +89,14 @@ class Drive:
 NewDrive = Callable[..., Drive]
 
 
-def script(*steps: dict[str, Any], words: str = "Do this.") -> str:
-    """A prompt that no other test has. A script within it, as for a subagent, is hidden from the outer one."""
-    inner = json.dumps(steps).replace("SCRIPT[", "SCRIPT\\u005b")
-    return f"{words} ({uuid4().hex}) SCRIPT{inner}"
-
-
 @pytest.fixture
-async def server() -> AsyncIterator[AnthropicServer]:
-    async with AnthropicServer() as running:
+async def server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as running:
         yield running
 
 
 @pytest.fixture
-def env(server: AnthropicServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def env(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in list(os.environ):
         if name.startswith(("CLAUDE", "ANTHROPIC")):
             monkeypatch.delenv(name)
@@ -182,7 +176,7 @@ async def test_it_works_in_its_folder_and_tells_what_it_does(
 
 
 async def test_a_conversation_goes_on_in_a_new_process_and_only_its_new_turn_is_charged(
-    drive: NewDrive, server: AnthropicServer
+    drive: NewDrive, server: ModelServer
 ) -> None:
     first = drive(script({"sh": "true"}, {"sh": "true"}, {"text": "one"}, words="What came before."))
     await first.result_of_run()
@@ -237,7 +231,7 @@ async def test_edits_are_allowed_unasked_where_no_mode_is_given(drive: NewDrive,
 
 @pytest.mark.parametrize("mode", ["default", "bypassPermissions"])
 async def test_its_questions_reach_a_person_and_the_answers_the_agent(
-    drive: NewDrive, server: AnthropicServer, mode: str
+    drive: NewDrive, server: ModelServer, mode: str
 ) -> None:
     asked = [
         {"question": text, "header": "h", "multiSelect": False, "options": options}
@@ -277,7 +271,7 @@ async def test_queued_words_are_the_next_turn(drive: NewDrive, gate: Path) -> No
 
 
 async def test_steering_words_reach_the_turn_that_runs(
-    drive: NewDrive, server: AnthropicServer, gate: Path
+    drive: NewDrive, server: ModelServer, gate: Path
 ) -> None:
     run = drive(script({"sh": f"cat {gate}"}, {"text": "steered"}))
     await run.start()
@@ -288,9 +282,7 @@ async def test_steering_words_reach_the_turn_that_runs(
     assert "Mind the gap." in json.dumps(server.requests[-1]["messages"])
 
 
-async def test_interrupting_words_take_the_place_of_the_turn(
-    drive: NewDrive, server: AnthropicServer
-) -> None:
+async def test_interrupting_words_take_the_place_of_the_turn(drive: NewDrive, server: ModelServer) -> None:
     prompt = script({"hang": True})
     run = drive(prompt)
     await run.start()
@@ -384,7 +376,7 @@ async def test_queued_words_are_refused_when_the_run_ends_before_them(drive: New
 
 
 async def test_a_wrong_key_fails_at_once_and_says_what_to_do(
-    drive: NewDrive, server: AnthropicServer, env: dict[str, str]
+    drive: NewDrive, server: ModelServer, env: dict[str, str]
 ) -> None:
     env["CLAUDE_CODE_MAX_RETRIES"] = "10"
     run = drive(script({"status": 401}))
@@ -396,7 +388,7 @@ async def test_a_wrong_key_fails_at_once_and_says_what_to_do(
 
 
 async def test_stop_leaves_no_process(
-    drive: NewDrive, server: AnthropicServer, env: dict[str, str], gate: Path
+    drive: NewDrive, server: ModelServer, env: dict[str, str], gate: Path
 ) -> None:
     background = {"command": f"setsid sh -c 'echo up > {gate}; sleep 1000'", "run_in_background": True}
     run = drive(script({"tool": "Bash", "args": background}, {"hang": True}))
@@ -410,9 +402,7 @@ async def test_stop_leaves_no_process(
     await run.adapter.stop()
 
 
-async def test_a_killed_cli_is_a_failure(
-    drive: NewDrive, server: AnthropicServer, env: dict[str, str]
-) -> None:
+async def test_a_killed_cli_is_a_failure(drive: NewDrive, server: ModelServer, env: dict[str, str]) -> None:
     run = drive(script({"hang": True}))
     await run.start()
     await server.asked("SCRIPT")

@@ -1,0 +1,1 @@
+"""How real agents are driven by tests, offline."""
