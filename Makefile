@@ -34,7 +34,7 @@ contracts: $(VENV)/.test
 	$(BIN)/lint-imports
 
 suite: $(VENV)/.test
-	$(BIN)/pytest -n $$((2 * $$(nproc))) --dist loadfile -q -rs  # says what is skipped, and why; twice the cores: many tests wait for a slow homeserver
+	$(BIN)/pytest -n $$((2 * $$(nproc))) --dist loadfile -q -rs  # twice the cores: many tests wait for a slow homeserver
 
 docs: $(VENV)/.test
 	$(BIN)/python -m agent_queue.pages

@@ -59,7 +59,10 @@ needs_agents: Final = [
 
 
 def claude(home: Path, url: str) -> Brand:
-    """The Claude Code that the SDK brings; it needs no `make agents`."""
+    """The Claude Code that the SDK brings; it needs no `make agents`.
+
+    Limits of a subscription are told only to one: take ANTHROPIC_API_KEY away, and give CLAUDE_CODE_OAUTH_TOKEN.
+    """
     return Brand("claude", _claude_program(), (), _claude_env(home, url))
 
 
@@ -167,7 +170,12 @@ def _opencode_env(home: Path, url: str) -> dict[str, str]:
         },
     }
     _write(home / ".config/opencode/opencode.json", config)
-    return {**_env(home), "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+    return {
+        **_env(home),
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "npm_config_offline": "true",  # else it installs a package into its home, in the background
+    }
 
 
 def _codex_env(home: Path, url: str) -> dict[str, str]:
@@ -195,7 +203,14 @@ def _codex_env(home: Path, url: str) -> dict[str, str]:
         home / "scratch"
     )  # Codex puts its sandbox's helpers into its home only outside of the temporary folder
     scratch.mkdir(exist_ok=True)
-    return {**_env(home), "CODEX_HOME": str(path.parent), "SCRIPTED_KEY": "x", "TMPDIR": str(scratch)}
+    return {
+        **_env(home),
+        "CODEX_HOME": str(path.parent),
+        "SCRIPTED_KEY": "x",
+        "TMPDIR": str(scratch),
+        "HTTPS_PROXY": "http://127.0.0.1:9",  # nobody is there: else it looks for plugins elsewhere
+        "NO_PROXY": "127.0.0.1",
+    }
 
 
 def _env(home: Path) -> dict[str, str]:

@@ -131,6 +131,14 @@ SHELLS = {
 }
 
 
+WRITERS = {
+    "anthropic": ("Write", {"file_path": "a", "content": "x"}),
+    "chat": ("write", {"filePath": "a", "content": "x"}),
+    "responses": ("exec_command", {"cmd": "printf %s x > a"}),
+    "gemini": ("write_file", {"file_path": "a", "content": "x"}),
+}
+
+
 class Asker:
     """One client of the server."""
 
@@ -169,19 +177,34 @@ async def asker(request: pytest.FixtureRequest, streams: bool) -> AsyncIterator[
 
 
 async def test_a_text_is_said_and_counted(asker: Asker) -> None:
-    prompt = script({"think": "hm", "calls": [{"text": "one two three"}]}, words="Say it.")
-    plain = script({"text": "one two three", "pieces": 4})
-    frames = await asker.ask(plain, "any")
-    assert asker.client.words(frames) == "one two three"
-    assert asker.client.tokens(frames) == TOKENS_PER_REQUEST == asker.server.used(plain[:40]).tokens
+    prompt = script({"text": "one two three", "pieces": 4}, words="Say it.")
     assert asker.server.used("Say it.") == Usage()
-    await asker.ask(prompt, "any")
-    assert asker.server.used("Say it.").calls == 1
+    frames = await asker.ask(prompt, "any")
+    assert asker.client.words(frames) == "one two three"
+    assert asker.client.tokens(frames) == TOKENS_PER_REQUEST == asker.server.used("Say it.").tokens
+
+
+async def test_a_thought_is_said_with_the_words(asker: Asker) -> None:
+    said = json.dumps(await asker.ask(script({"think": "well well", "text": "then"}), "any"))
+    assert "well well" in said
+    assert "then" in said
 
 
 async def test_a_command_is_for_the_agents_own_shell(asker: Asker) -> None:
     name, args = SHELLS[asker.kind]
     assert asker.client.calls(await asker.ask(script({"sh": "touch b"}), "other", name)) == [(name, args)]
+
+
+async def test_a_file_is_for_the_agents_own_tool_or_else_for_its_shell(asker: Asker) -> None:
+    name, args = WRITERS[asker.kind]
+    assert asker.client.calls(await asker.ask(script({"write": ["a", "x"]}), "other", name)) == [(name, args)]
+
+
+async def test_what_an_answer_costs_can_be_said(asker: Asker) -> None:
+    prompt = script({"text": "dear", "usage": {"input": 1000, "output": 7}})
+    tokens = asker.client.tokens(await asker.ask(prompt, "any"))
+    used = asker.server.used(prompt[:40])
+    assert (used.input, used.output, used.tokens) == (1000, 7, tokens)
 
 
 async def test_several_calls_are_made_at_once(asker: Asker) -> None:
