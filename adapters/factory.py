@@ -16,9 +16,9 @@ from orchestrator.agent import AgentAdapter
 from orchestrator.errors import UserError
 from orchestrator.support import Support
 
-TYPES = ("claude", "command")
+TYPES = ("claude", "opencode", "command")
 """Every agent type, in the order in which the documentation shows them."""
-_EXTRAS = {"claude": "claude"}
+_EXTRAS = {"claude": "claude", "opencode": "opencode"}
 """Types that need one of our optional dependencies."""
 
 
