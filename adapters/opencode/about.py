@@ -87,7 +87,8 @@ both go these: edits, commands, fetching, searching the web, folders outside of 
 `mcp_servers` are asked for, by the agents `build` and `general`, too; nothing is shared, and the program does not
 update itself. A `permission` in the setting `config` comes after ours and may allow or deny what you like.
 
-- What your configuration allows or denies of these is asked, too, where it is not in the setting `config`.
+- What your configuration allows or denies of these is asked, too, where it is not in the setting `config`; likewise
+  what OpenCode's own `plan` would refuse.
 - Reading within the worktree is not asked. Agents of your own (`.opencode/agent/`) that have a `permission` of their
   own, your own MCP servers, and plugins do what they are allowed there: look at what a repository brings along.
 - A command that it may run has the server's password in its environment. What may run commands can do what you can.

@@ -42,9 +42,10 @@ class Conversation:
                 await self._connected.wait()
         except TimeoutError:
             raise Refused("OpenCode does not tell what it does") from None
-        self.root = (await self._client.get("/path"))["worktree"]
+        paths = await self._client.get("/path")
+        self.root = paths["worktree"]
         await self._check_agent()
-        if context.session_id and await self._resumed(context.session_id):
+        if context.session_id and await self._resumed(context.session_id, paths["directory"]):
             return [Session(self.id)]
         title = str(context.config.get("title") or "A task")  # without one, a model is asked for it
         self.id = (await self._client.post("/session", {"title": title}))["id"]
@@ -91,15 +92,20 @@ class Conversation:
         return [one for one in asked if one["sessionID"] in self.family]
 
     async def close(self) -> None:
-        """Let the server go."""
+        """Let the server go; whoever follows it is told that it has ended."""
+        self.events.put_nowait({"type": "ended"})
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._client.close()
 
-    async def _resumed(self, session_id: str) -> bool:
+    async def _resumed(self, session_id: str, folder: str) -> bool:
+        """Take a session up in *folder*; False where it is not known, or cannot be had there."""
         try:
-            await self._client.get(f"/session/{session_id}")
+            session = await self._client.get(f"/session/{session_id}")
+            if session["directory"] != folder:  # it would go on working where it did before
+                body = {"sessionID": session_id, "destination": {"directory": folder}}
+                await self._client.post("/experimental/control-plane/move-session", body)
         except Refused as fault:
             if fault.status not in (400, 404):
                 raise

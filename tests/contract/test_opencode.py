@@ -294,16 +294,17 @@ async def test_what_a_subagent_does_belongs_to_the_run(
 async def test_a_conversation_goes_on_in_a_new_process_and_another_folder(
     drive: NewDrive, server: ModelServer, workdir: Path, tmp_path: Path
 ) -> None:
-    first = drive(script({"sh": "true"}, {"text": "one"}, words="What came before."))
-    await first.result_of_run()
-    session = first.all(Session)[0].session_id
     other = tmp_path / "other"
     _git("-C", str(workdir), "worktree", "add", "-q", str(other))
-    second = drive(script({"sh": "touch here"}, {"text": "two"}), session_id=session, workdir=str(other))
+    first = drive(script({"sh": "true"}, {"text": "one"}, words="What came before."), workdir=str(other))
+    await first.result_of_run()
+    _git("-C", str(workdir), "worktree", "remove", "--force", str(other))
+    session = first.all(Session)[0].session_id
+    second = drive(script({"sh": "touch here"}, {"text": "two"}), session_id=session)
     assert await second.result_of_run() == Result(Outcome.DONE, "two")
     assert second.all(Session) == [Session(session)]
     assert second.words() == "two\n"
-    assert (other / "here").exists()
+    assert (workdir / "here").exists()
     assert "What came before." in json.dumps(server.requests[-1]["messages"])
     assert len(second.all(Usage)) == 2
 
@@ -352,7 +353,7 @@ async def test_a_limit_with_its_end_rests_the_task_until_then(drive: NewDrive) -
     resets = time.time() + 3600
     result = await run.result_of_run()
     assert (result.outcome, result.text) == (Outcome.LIMITED, "scripted 429")
-    assert result.resets_at == pytest.approx(resets, abs=30)
+    assert result.resets_at == pytest.approx(resets, abs=120)  # from when it was refused
     assert [limit.resets_at for limit in run.all(RateLimit)] == [result.resets_at]
 
 
@@ -407,15 +408,6 @@ async def test_a_silent_turn_is_broken_off(drive: NewDrive) -> None:
     assert "told nothing for 2 s" in result.text
 
 
-async def test_a_turn_that_waits_for_people_is_not_silent(drive: NewDrive) -> None:
-    run = drive(script({"sh": "true"}, {"text": "done"}), free=False, options={"silence": 0.5})
-    await run.start()
-    request = await run.told(PermissionRequest)
-    await asyncio.sleep(2)  # longer than the silence that is allowed
-    await run.adapter.answer(request.request_id, "allow")
-    assert (await run.result()).outcome is Outcome.DONE
-
-
 async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
     run = drive(script({"text": "done"}))
     await run.start()
@@ -446,9 +438,12 @@ async def test_a_model_that_opencode_does_not_have_fails(drive: NewDrive) -> Non
     assert "scripted/other" in result.text
 
 
-async def test_the_plan_agent_may_be_chosen(drive: NewDrive, workdir: Path) -> None:
-    run = drive(script({"write": [str(workdir / "a"), "hi"]}, {"text": "no"}), options={"agent": "plan"})
-    assert await run.result_of_run() == Result(Outcome.DONE, "no")
+async def test_another_agent_of_opencodes_is_asked_for_the_same(drive: NewDrive, workdir: Path) -> None:
+    prompt = script({"write": [str(workdir / "a"), "hi"]}, {"text": "no"})
+    run = drive(prompt, free=False, options={"agent": "plan"})
+    await run.start()
+    await run.adapter.answer((await run.told(PermissionRequest)).request_id, "deny")
+    assert await run.result() == Result(Outcome.DONE, "no")
     assert not (workdir / "a").exists()
 
 
