@@ -97,7 +97,8 @@ update itself. A `permission` in the setting `config` comes after ours and may a
 
 - A refusal tells the agent why and lets it go on. Where it asks for several things at once, refusing one refuses all.
 - At a limit OpenCode tries again by itself, for an hour if need be. After `retry_patience` seconds the task rests
-  instead, until the time of the next try, and others may have the account.
+  instead, until the time of the next try, and others may have the account. It does not tell a limit from a server
+  that is broken: what it tries again for that long counts as a limit.
 - The server listens on loopback, at a port of its own and with a password that nobody is told: a running agent cannot
   be watched with `opencode attach`. After the run, `opencode --session` opens its conversation.
 - A call that is broken off by an interrupt is not counted: OpenCode does not tell what it has used.

@@ -107,8 +107,7 @@ class OpenCodeAdapter(TurnAdapter):
         return self._talk
 
     async def _prompt(self, turn: Turn, text: str) -> None:
-        turn.owed += 1
-        turn.idle = False
+        turn.give()
         try:
             await self._talking().prompt(text)
         except Refused:
@@ -139,13 +138,13 @@ class OpenCodeAdapter(TurnAdapter):
 
     async def _is_over(self, turn: Turn) -> bool:
         """Whether a turn is over of which nothing has been told for a while."""
-        if turn.owed and turn.lasts() > _BEGIN_TIMEOUT:
+        if turn.late(_BEGIN_TIMEOUT):
             raise Refused("OpenCode did not take up what it was given")
         if turn.owed:
-            return (
-                False  # even where it is cancelled: what is taken up later would be a part of the next turn
-            )
-        if turn.cancelled and turn.lasts(cancelled=True) > _CANCEL_TIMEOUT:
+            # A prompt may be refused before it is a message. One that is only late is waited for even when it is
+            # cancelled: taken up later, it would be a part of the next turn.
+            return turn.error is not None and not await self._talking().busy()
+        if turn.cancelled_for() > _CANCEL_TIMEOUT:
             return True
         if turn.idle or turn.cancelled:
             turn.idle = not await self._talking().busy()
@@ -188,8 +187,8 @@ class OpenCodeAdapter(TurnAdapter):
             case "session.status" if about["status"]["type"] == "retry":
                 await self._retry(turn, about["status"])
             case "session.error" | "session.idle" if about["sessionID"] == self._talking().id:
-                turn.error = about.get("error") or turn.error
-                turn.idle = kind == "session.idle"
+                turn.error = turn.error or about.get("error")  # the first is the plain one
+                turn.idle = turn.idle or kind == "session.idle"
 
     async def _message(self, turn: Turn, info: Json) -> None:
         talk = self._talking()

@@ -32,7 +32,7 @@ class Turn:
         self._seen: set[str] = set()
         self._asked = ""
         self._answer: Json = {}
-        self._began = time.monotonic()
+        self._given_at = 0.0
         self._cancelled_at: float | None = None
 
     @property
@@ -44,10 +44,19 @@ class Turn:
         """Note that it is aborted."""
         self._cancelled_at = self._cancelled_at or time.monotonic()
 
-    def lasts(self, *, cancelled: bool = False) -> float:
-        """Seconds since it began, or since it was cancelled."""
-        since = self._cancelled_at if cancelled else self._began
-        return time.monotonic() - since if since is not None else 0.0
+    def give(self) -> None:
+        """Note that the agent is given something."""
+        self.owed += 1
+        self.idle = False
+        self._given_at = time.monotonic()
+
+    def late(self, seconds: float) -> bool:
+        """Whether what it was given has not been taken up in time."""
+        return self.owed > 0 and time.monotonic() - self._given_at > seconds
+
+    def cancelled_for(self) -> float:
+        """Seconds since it was cancelled."""
+        return time.monotonic() - self._cancelled_at if self._cancelled_at is not None else 0.0
 
     def message(self, info: Json) -> bool:
         """Note a message as it is now; whether it is a new one of this turn."""
@@ -62,7 +71,7 @@ class Turn:
             self._asked = info["id"]
         elif info["role"] == "assistant" and (new or info["id"] == self._answer["id"]):
             self._answer = info
-            self.error = info.get("error") or self.error
+            self.error = self.error or info.get("error")
         return new
 
     def said(self, piece: Piece) -> None:

@@ -163,7 +163,7 @@ def message(number: int, role: str, parent: int = 0, **fields: Any) -> dict[str,
 
 def test_a_turn_is_over_when_its_prompt_is_answered_and_the_server_idle() -> None:
     turn = Turn({"m0"})
-    turn.owed = 1
+    turn.give()
     turn.idle = True  # that of the turn before
     assert not turn.over()
     turn.message(message(1, "user"))
@@ -177,10 +177,10 @@ def test_a_turn_is_over_when_its_prompt_is_answered_and_the_server_idle() -> Non
 
 def test_words_within_a_turn_must_be_answered_too() -> None:
     turn = Turn(set())
-    turn.owed = 1
+    turn.give()
     turn.message(message(1, "user"))
     turn.message(message(2, "assistant", 1, time={"completed": 1}))
-    turn.owed += 1
+    turn.give()
     turn.idle = True
     assert not turn.over()
     turn.message(message(3, "user"))
