@@ -14,7 +14,7 @@ from orchestrator.runs.process import MARK
 
 E = TypeVar("E", bound=Event)
 
-_TIMEOUT = 60.0
+_TIMEOUT = 120.0
 
 
 class Drive:
