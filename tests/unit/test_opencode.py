@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs the opencode extra")
 
-from adapters import factory
+from adapters import catalog
 from adapters.opencode import asking, config
 from adapters.opencode.reading import Piece, Reader
 from adapters.opencode.turn import Turn
@@ -31,11 +31,11 @@ _NO_TOKENS = {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "wri
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        factory.check("opencode", settings)
+        catalog.check("opencode", settings)
 
 
 def test_a_program_is_all_that_is_needed() -> None:
-    factory.check("opencode", {"path": "sh"})
+    catalog.check("opencode", {"path": "sh"})
 
 
 def configured(
