@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from orchestrator.runs.freezing import freeze_below
+
 MARK = "AGENT_QUEUE_RUN"
 """The environment variable by which everything that a run has started is found."""
 _POLL = 0.02
@@ -245,28 +247,36 @@ async def end_descendants(grace: float) -> list[ProcessId]:
         roots = [one for one in (ourselves, *found) if one is not None]
         return [one for one in _with_descendants(roots, every()) if one != ourselves]
 
-    return await _end(look, grace)
+    return await _end(look, grace, [ourselves] if ourselves else [])
 
 
-async def _end(look: Callable[[Collection[ProcessId]], list[ProcessId]], grace: float) -> list[ProcessId]:
-    """End whatever *look* finds, which is told what was found before.
+async def _end(
+    look: Callable[[Collection[ProcessId]], list[ProcessId]], grace: float, roots: Collection[ProcessId] = ()
+) -> list[ProcessId]:
+    """End whatever *look* finds, which is told what was found before, and what descends from *roots*.
 
-    What does not end when it is asked is frozen, until a look finds nothing new, and then ended: what can be
-    found at all cannot slip away by starting another.
+    What does not end when it is asked is frozen, with all below it, until a look finds nothing new, and then ended:
+    what can be found at all cannot slip away by starting another.
     """
     members = set(await asyncio.to_thread(look, ()))
     for member in members:
         _signal(member, signal.SIGTERM)
     await _gone(members, grace)
-    frozen: set[ProcessId] = set()
+    frozen = await asyncio.to_thread(_frozen_below, roots)
     while fresh := set(await asyncio.to_thread(look, members | frozen)) - frozen:
         for member in fresh:
             _signal(member, signal.SIGSTOP)
-        frozen |= fresh
+        frozen |= fresh | await asyncio.to_thread(_frozen_below, {*roots, *fresh})
     for member in frozen:
         _signal(member, signal.SIGKILL)
     await _gone(frozen, _PATIENCE)
     return [member for member in members | frozen if alive(member)]
+
+
+def _frozen_below(roots: Iterable[ProcessId]) -> set[ProcessId]:
+    """Freeze what descends from *roots*, as far as they inherit orphans; returns it."""
+    pids = {pid for root in roots if alive(root) for pid in freeze_below(root.pid)}
+    return {found for pid in pids if (found := find(pid)) is not None}
 
 
 async def _gone(members: Iterable[ProcessId], seconds: float) -> None:
