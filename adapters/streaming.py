@@ -1,11 +1,13 @@
-"""Words that come in small pieces, told as they grow: in whole lines, or after a moment, and never one by one."""
+"""Words that come in small pieces, told as they grow: in whole lines, a long one in parts, and never one by one."""
 
 import asyncio
 
 from orchestrator.agent import OnEvent, Text
 
 _MOMENT = 1.0
-"""Seconds after which an unfinished line is told."""
+"""Seconds after which what there is of a long line is told, up to its last whole word."""
+_LONG = 300
+"""Characters of a line that is worth a message of its own: each part becomes one in most threads."""
 _ENOUGH = 2000
 """Characters that are told at once, line or not."""
 
@@ -26,7 +28,7 @@ class Stream:
             self._held += piece
             at = self._held.rfind("\n") + 1
             await self._say(len(self._held) if len(self._held) >= _ENOUGH else at)
-        if self._held and self._timer is None:
+        if len(self._held) >= _LONG and self._timer is None:
             self._timer = asyncio.create_task(self._later())
 
     async def end(self) -> None:
@@ -44,7 +46,8 @@ class Stream:
         await asyncio.sleep(_MOMENT)
         self._timer = None
         async with self._turn:
-            await self._say(len(self._held))
+            if len(self._held) >= _LONG:
+                await self._say(self._held.rfind(" ") + 1)
 
     async def _say(self, size: int) -> None:
         text, self._held = self._held[:size], self._held[size:]

@@ -37,7 +37,7 @@ async def test_claude_writes_asks_and_is_merged(
     one.prepare()
     config = json.loads(one.config.read_text()) | {"runs": {"pass_env": list(passed)}}
     one.config.write_text(json.dumps(config))
-    script = [{"write": ["made.txt", "by Claude"]}, {"text": "All done."}]
+    script = [{"sh": "echo by Claude > made.txt"}, {"text": "All done."}]
     with one.running():
         for line in (
             f"repo add r clone {one.folder / 'git' / 'origin.git'}",
@@ -51,7 +51,7 @@ async def test_claude_writes_asks_and_is_merged(
             for message in shown(session.seen(), root=None):
                 for said in shown(session.seen(), root=message["id"]):
                     for action in said["wire"].get("actions", ()):
-                        if action["label"] == "allow":
+                        if action["label"].lower() == "allow":
                             return message["id"], action["id"]
             return None
 
@@ -61,7 +61,7 @@ async def test_claude_writes_asks_and_is_merged(
         assert "made.txt" in asked[0]["text"]
         one.say("", root=root, action=action)
         await one.until(lambda s: s.statuses() == {"COMPLETED": 1})
-        assert git(one.folder / "git" / "origin.git", "show", "main:made.txt") == "by Claude"
+        assert git(one.folder / "git" / "origin.git", "show", "main:made.txt") == "by Claude\n"
         [(tokens, session_id)] = one.query("SELECT tokens, session_id FROM run")
         assert tokens > 0
         assert session_id

@@ -228,7 +228,7 @@ def test_an_agent_is_checked_before_it_is_added() -> None:
         catalog.check("command", {})
     with pytest.raises(UserError, match="no-such-program"):
         catalog.check("command", {"argv": ["no-such-program"]})
-    with pytest.raises(UserError, match="there are claude, command"):
+    with pytest.raises(UserError, match="there are claude, codex, opencode, acp, command"):
         catalog.check("parrot", {})
 
 

@@ -13,7 +13,8 @@ The step is the number of the model's turns after the last user message with a s
   is a list of these, made at once.
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
   subscription's limit resets; `quota`, money is used up; `hang`, no answer; `drop`, cut off amidst the stream.
-  With `times` that happens so often, by prompt and step, and `then` is the step that follows.
+  With `times` that happens so often, by prompt and step, and `then` is the step that follows; that of a `limit` also
+  follows when its time has come.
 
 Beside any of them: `gate`, a name: no answer before `server.release(name)`; `hold`, likewise, but after the first
 piece; `warn` (a share of a subscription's limit, which is used up) with `resets`; `usage`, what is counted for it.

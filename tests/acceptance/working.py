@@ -1,0 +1,167 @@
+"""A daemon as a process, real agents that it drives, and the scripted model that they speak to."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pytest
+
+from bench.sessions import Session
+from bots.scripted import shown
+from orchestrator.runs.folder import RunFolder
+from orchestrator.runs.process import MARK
+from tests.agents import brands
+from tests.agents.brands import Brand, needs_agents
+from tests.servers.models import ModelServer
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An agent type with one program that it drives."""
+
+    name: str
+    make: Callable[[Path, str], Brand]
+    line: Callable[[Brand], str]
+    """What `agent add a` is followed by."""
+    subscribed: Callable[[dict[str, str]], dict[str, str]] = dict
+    """Its environment, where its account is a plan's."""
+
+
+def _plan_of_claude(env: dict[str, str]) -> dict[str, str]:
+    return {**env, "ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "x"}
+
+
+CLAUDE: Final = Kind("claude", brands.claude, lambda _: "claude", _plan_of_claude)
+KINDS: Final = [pytest.param(CLAUDE, id="claude", marks=pytest.mark.claude)]
+
+
+@dataclass
+class Work:
+    """The daemon, its people and the model."""
+
+    session: Session
+    server: ModelServer
+    kind: Kind
+    brand: Brand
+
+    async def add(self, prompt: str) -> None:
+        """Queue a task."""
+        self.session.say(f"task add p {prompt}")
+
+    def thread(self) -> str:
+        """All that the threads show, as people read it."""
+        seen = self.session.seen()
+        roots = shown(seen, root=None)
+        posts = [post for root in roots for post in shown(seen, root=root["id"])]
+        return "\n".join(_words(post["wire"]) for post in posts)
+
+    async def until(self, condition: Callable[[Session], Any], seconds: float = 60.0) -> Any:
+        return await self.session.until(condition, seconds)
+
+    async def offered(self, label: str) -> tuple[str, str]:
+        """Wait for a button in a thread; returns the thread and the stored action."""
+
+        def found(session: Session) -> tuple[str, str] | None:
+            seen = session.seen()
+            for root in shown(seen, root=None):
+                for post in shown(seen, root=root["id"]):
+                    for action in post["wire"].get("actions", ()):
+                        if action["label"].lower() == label:
+                            return root["id"], action["id"]
+            return None
+
+        there: tuple[str, str] = await self.until(found)
+        return there
+
+    async def press(self, label: str) -> None:
+        """Press a button in a thread as soon as it is there."""
+        root, action = await self.offered(label)
+        self.session.say("", root=root, action=action)
+
+    async def done(self, seconds: float = 60.0) -> None:
+        """Wait until every task is merged."""
+        await self.until(lambda s: set(s.statuses()) == {"COMPLETED"}, seconds)
+
+    def runs(self) -> list[tuple[Any, ...]]:
+        """Every run: epoch, session, outcome, tokens."""
+        return self.session.query("SELECT epoch, session_id, outcome, tokens FROM run ORDER BY epoch")
+
+    def restart(self) -> None:
+        """Kill the daemon, and start it again."""
+        self.session.kill()
+        self.session.start()
+
+    def kill_supervisor(self) -> None:
+        """Kill what supervises the live run, and nothing else."""
+        for folder in self._live():
+            found = folder.read_supervisor()
+            if found is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(found.pid, signal.SIGKILL)
+
+    def kill_agent(self) -> None:
+        """Kill every process of the agents, and nothing else."""
+        supervisors = {found.pid for folder in self._live() if (found := folder.read_supervisor())}
+        for process in marked({folder.path.name for folder in self._live()}):
+            if process.pid not in supervisors:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+    def _live(self) -> list[RunFolder]:
+        ids = [row[0] for row in self.session.query("SELECT id FROM run WHERE ended_at IS NULL")]
+        return [RunFolder(self.session.folder / "data" / "runs" / run_id) for run_id in ids]
+
+
+def marked(runs: set[str] | None = None) -> Iterator[psutil.Process]:
+    """The processes that carry the mark of these runs, or of any."""
+    for process in psutil.process_iter(["environ"]):
+        mark = (process.info["environ"] or {}).get(MARK)
+        if mark is not None and (runs is None or mark in runs):
+            yield process
+
+
+@contextlib.asynccontextmanager
+async def at_work(
+    folder: Path,
+    kind: Kind,
+    patch: pytest.MonkeyPatch,
+    *,
+    slots: int = 1,
+    subscribed: bool = False,
+    runs: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Work]:
+    """A project `p` whose tasks an agent of *kind* does, in as many *slots*."""
+    async with ModelServer() as server:
+        brand = kind.make(folder / "home", server.url)
+        env = kind.subscribed(dict(brand.env)) if subscribed else dict(brand.env)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        session = Session(folder, {"stream_interval": 0.2}, cycle_seconds=1.0)
+        session.prepare()
+        told = {"pass_env": sorted(env), "retry_backoff": 0.2, "stop_grace": 2, **(runs or {})}
+        config = json.loads(session.config.read_text()) | {"runs": told}
+        session.config.write_text(json.dumps(config))
+        work = Work(session, server, kind, brand)
+        with session.running():
+            for line in (
+                f"repo add r clone {folder / 'git' / 'origin.git'}",
+                f"agent add a {kind.line(brand)} slots:{slots}",
+                f"project add p repo:r approval:auto max-agents:{slots}",
+            ):
+                answer = await session.answered(session.say(line))
+                assert answer["wire"]["verdict"] == "ok", answer
+            yield work
+
+
+def _words(wire: dict[str, Any]) -> str:
+    files = "".join(str(file.get("content", "")) for file in wire.get("files", ()))
+    return "\n".join((str(wire.get("text", "")), files))
+
+
+__all__ = ["CLAUDE", "KINDS", "Kind", "Work", "at_work", "marked", "needs_agents"]
