@@ -21,6 +21,7 @@ class Feature(StrEnum):
     EDITS = "messages that change"
     FILES = "files"
     IMAGES = "images"
+    SENDING = "files that you send"
     QUIET = "quiet progress"
     COMPLETION = "completion"
     AMENDING = "editing what you said"
@@ -41,6 +42,7 @@ MEANINGS: Mapping[Feature, str] = {
     Feature.EDITS: "A message of ours that is no longer true is changed where it stands.",
     Feature.FILES: "Diffs, logs and long output are attached whole.",
     Feature.IMAGES: "A picture is shown as a picture.",
+    Feature.SENDING: "A file that you send with your words, or without any, reaches the agent.",
     Feature.QUIET: "An agent's progress rings nobody's phone.",
     Feature.COMPLETION: "An unfinished command can be completed from what there is.",
     Feature.AMENDING: "Editing your message changes it while nobody has acted on it; we say how it was.",

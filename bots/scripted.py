@@ -55,6 +55,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("in the message"),
     Feature.IMAGES: none("a file like any other"),
+    Feature.SENDING: full("beside the two files that it is"),
     Feature.QUIET: none("nothing rings"),
     Feature.COMPLETION: none(),
     Feature.AMENDING: full("an event of kind `edit`"),

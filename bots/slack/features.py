@@ -16,6 +16,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("as messages of their own behind the text"),
     Feature.IMAGES: full(),
+    Feature.SENDING: full("in threads, with mentions, and in direct messages"),
     Feature.QUIET: degraded(
         "Slack rings only for those who follow the thread; they can mute it. Progress is one reply that grows, where "
         "Slack lets it"

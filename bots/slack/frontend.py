@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from bots.slack import channels
+from bots.slack import channels, files
 from bots.slack.catchup import CatchUp
 from bots.slack.dispatch import Dispatcher
 from bots.slack.endpoint import Endpoint
@@ -31,7 +31,6 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
-    Refused,
     Target,
     Unknown,
     Wire,
@@ -253,8 +252,10 @@ class SlackFrontend:
         await self._ready().delete(to, message)
 
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, by its id."""
+        if self._session is None:
+            raise Unknown("not connected")
+        return await files.fetch(self._session, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that were sent under *key*, by reading the place back."""

@@ -14,6 +14,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("opened with Enter or a click"),
     Feature.IMAGES: none("a picture is listed, and cannot be looked at"),
+    Feature.SENDING: none("not yet"),
     Feature.QUIET: none("nothing rings"),
     Feature.COMPLETION: full("with Tab"),
     Feature.AMENDING: none("`task edit`, or say what is different"),

@@ -19,7 +19,18 @@ from orchestrator.delivery.posts import inbound_to_json
 from orchestrator.store import transcript
 from orchestrator.store.database import Database
 from orchestrator.support import Support, full
-from orchestrator.transport import Frontend, Inbound, InboundKind, Intake, Later, Place, Target, Unknown, Wire
+from orchestrator.transport import (
+    Frontend,
+    Inbound,
+    InboundKind,
+    Intake,
+    Later,
+    Place,
+    Sent,
+    Target,
+    Unknown,
+    Wire,
+)
 from tests.contract.frontends import Platform, Seen
 
 _OPEN_CHAT = 0.5
@@ -116,6 +127,12 @@ class Files(Platform):
 
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         return self._happens(text=text, root=root, account=who, name=who)
+
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        self._settings.folder.mkdir(exist_ok=True)
+        (self._settings.folder / name).write_bytes(content)
+        files = (Sent(name=name, source=name, size=len(content)),)
+        return self._happens(text=text, root=root, files=files)
 
     async def press(self, message: Seen, label: str) -> str:
         action = message.actions[message.labels.index(label)]

@@ -229,6 +229,23 @@ class FrontendScenarios:
         assert "at its work" in (await house.ask("task tell mind the gap mode:steer", thread)).text
         await house.shows(task, "heard mind the gap")
 
+    async def test_a_file_sent_into_a_tasks_thread_reaches_its_agent_with_words_or_without(
+        self, house: House
+    ) -> None:
+        needs(house, Feature.SENDING)
+        await house.build(interactive=True)
+        path = "pathlib.Path(input().removeprefix('Attached: '))"
+        task = await house.add(
+            f"print('listening', flush=True); print('one', {path}.read_text(), flush=True)\n"
+            f"print('heard', input(), input()); print('two', {path}.read_text())"
+        )
+        thread = (await house.shows(task, "listening")).root
+        await house.platform.send("notes.txt", b"first note", root=thread)
+        await house.shows(task, "one first note")
+        await house.platform.send("more.txt", b"second note", "look at this", thread)
+        await house.shows(task, "heard look at this")
+        await house.shows(task, "two second note")
+
     async def test_words_that_no_agent_has_read_can_be_changed_and_taken_back(self, house: House) -> None:
         needs(house, Feature.AMENDING, Feature.WITHDRAWING)
         await house.build(approval="required")

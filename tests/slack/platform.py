@@ -109,6 +109,10 @@ class Slack(Platform):
         said = text if root else f"<@{self.app.user_id}> {text}"
         return f"{self.channel}:{await self.people[who].say(self.channel, said, root)}"
 
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        said = text if root else f"<@{self.app.user_id}> {text}"
+        return f"{self.channel}:{await self.ann.say(self.channel, said, root, [(name, content)])}"
+
     async def press(self, message: Seen, label: str) -> str:
         await self.ann.press(self.channel, message.id, self._button(message, label))
         return message.id
