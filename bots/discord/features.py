@@ -30,7 +30,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("with the message, up to 10 MiB each"),
     Feature.IMAGES: full(),
-    Feature.SENDING: none("not yet"),
+    Feature.SENDING: full("with messages; slash commands take none"),
     Feature.QUIET: full("as silent messages"),
     Feature.COMPLETION: full("of `/aq`: each value, and with `/aq say` whole lines"),
     Feature.AMENDING: full(

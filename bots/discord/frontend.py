@@ -8,6 +8,7 @@ from pathlib import Path
 import discord
 import structlog
 
+from bots.discord import files
 from bots.discord.api import Api
 from bots.discord.features import CAPABILITIES
 from bots.discord.hearing import Reader
@@ -35,7 +36,6 @@ from orchestrator.transport import (
     Finding,
     Intake,
     Post,
-    Refused,
     Target,
     Unknown,
     Unusable,
@@ -261,8 +261,10 @@ class DiscordFrontend:
         await self._sender().delete(to, message)
 
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, by its message."""
+        if self._line is None:
+            raise Unknown("not connected")
+        return await files.fetch(self._line.api, self._settings.api, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that read as *wire* does, by reading the place back."""
