@@ -16,7 +16,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("as messages of their own behind the text"),
     Feature.IMAGES: full(),
-    Feature.SENDING: none("not yet"),
+    Feature.SENDING: full("in threads, to the bot alone, and where the caption addresses it"),
     Feature.QUIET: full("as notices, for which clients do not ring"),
     Feature.COMPLETION: none("`help`, and a refusal names the nearest command"),
     Feature.AMENDING: full(),

@@ -18,6 +18,7 @@ from nio import (
     RoomResolveAliasResponse,
 )
 
+from bots.matrix import files
 from bots.matrix.events import Room, inbound
 from bots.matrix.faults import failure, status
 from bots.matrix.invitations import Invitations
@@ -38,7 +39,6 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
-    Refused,
     Target,
     Unknown,
     Unusable,
@@ -351,8 +351,10 @@ class MatrixFrontend:
         await sender.redact(room, message, f"delete {message}")
 
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, from our homeserver."""
+        if self._client is None:
+            raise Unknown("not connected")
+        return await files.fetch(self._client, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our events that were sent under *key*, by reading the room back."""
