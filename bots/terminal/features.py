@@ -14,7 +14,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("opened with Enter or a click"),
     Feature.IMAGES: none("a picture is listed, and cannot be looked at"),
-    Feature.SENDING: none("not yet"),
+    Feature.SENDING: full("with `/attach PATH`, or `do --file PATH`"),
     Feature.QUIET: none("nothing rings"),
     Feature.COMPLETION: full("with Tab"),
     Feature.AMENDING: none("`task edit`, or say what is different"),
@@ -31,7 +31,8 @@ SUPPORT: Mapping[Feature, Support] = {
 
 SPEAKING = (
     "Type the command and press Enter; there is no sigil, as nobody else is spoken to. In a task's thread plain words "
-    'go to its agent, and `!` before them interrupts it. `agent-queue do "task list"` says one command from a shell.'
+    'go to its agent, and `!` before them interrupts it. `agent-queue do "task list"` says one command from a shell. '
+    "`/attach PATH` sends a file, with words behind it or without."
 )
 
 LIMITS = CAPABILITIES

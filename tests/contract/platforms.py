@@ -252,6 +252,11 @@ class Terminal(Platform):
         await self._say(event)
         return event
 
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        path = self._folder / name
+        path.write_bytes(content)
+        return await (await self._ann()).say("main", text, root, paths=[path])
+
     async def _passer_by(self, event: str, text: str, root: str | None, who: str) -> None:
         """Somebody who says one thing and goes."""
         self._who = who
