@@ -29,6 +29,7 @@ class Feature(StrEnum):
     AWAY = "speaking while the daemon is away"
     TYPING = "typing notice"
     RECEIPTS = "read receipts"
+    MARKS = "what became of your words"
     ENCRYPTION = "encryption"
     REDELIVERY = "hearing once"
     REPEATS = "saying once"
@@ -50,6 +51,7 @@ MEANINGS: Mapping[Feature, str] = {
     Feature.AWAY: "What you say while the daemon is away is done when it is back.",
     Feature.TYPING: "The platform shows that we are at work on what you said.",
     Feature.RECEIPTS: "The platform shows that what you said is safe with us.",
+    Feature.MARKS: "On your words to an agent a reaction says: queued 📨, told ↪️, interrupting ⚡; then read 👀.",
     Feature.ENCRYPTION: "What is said can be read by those in the room only, and not by the platform.",
     Feature.REDELIVERY: "What the platform hands us twice is done once.",
     Feature.REPEATS: "What we send again because its answer was lost is shown once.",

@@ -83,7 +83,7 @@ def message(data: Mapping[str, Any], where: Where) -> Inbound | None:
         if not ours:
             return None
     made = _inbound(heard, where, text, addressed=ours, subject="" if where.root else replied)
-    return replace(made, files=files)
+    return replace(made, files=files, message=f"{data.get('channel_id')}/{heard.id}")
 
 
 def edit(data: Mapping[str, Any], where: Where) -> Inbound | None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import discord
@@ -93,7 +94,7 @@ class DiscordFrontend:
 
     def capabilities(self) -> Capabilities:
         """Discord's limits for a message; those of pace the library learns by itself."""
-        return CAPABILITIES
+        return replace(CAPABILITIES, reactions=self._line is None or self._line.sender.reacts)
 
     def findings(self) -> Sequence[Finding]:
         """Account, home channel, intents, commands."""
@@ -259,6 +260,10 @@ class DiscordFrontend:
     async def delete(self, to: Target, message: str) -> None:
         """Delete *message*."""
         await self._sender().delete(to, message)
+
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React to *message*; twice is once to Discord."""
+        await self._sender().react(message, emoji)
 
     async def fetch(self, source: str, limit: int) -> bytes:
         """A file, by its message."""

@@ -79,7 +79,8 @@ class _Said:
         made = self._inbound(
             InboundKind.MESSAGE, text, addressed=ours, root=root, subject="" if root else replied
         )
-        return replace(made, files=sent(self.content)) if is_file(self.content) else made
+        files = sent(self.content) if is_file(self.content) else ()
+        return replace(made, files=files, message=self.event_id)
 
     def _edit(self, relation: Mapping[str, Any]) -> Inbound | None:
         subject, new = _id(relation.get("event_id")), self.content.get("m.new_content")

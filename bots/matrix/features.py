@@ -24,6 +24,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.AWAY: full(),
     Feature.TYPING: full("while an agent's progress comes"),
     Feature.RECEIPTS: full(),
+    Feature.MARKS: full("as reactions"),
     Feature.ENCRYPTION: degraded("in rooms that are encrypted, but for reactions and what hangs on what"),
     Feature.REDELIVERY: full("by the event's id"),
     Feature.REPEATS: full("by the transaction's id for half a day, then by reading the room back"),

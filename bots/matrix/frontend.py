@@ -350,6 +350,11 @@ class MatrixFrontend:
         sender, room = self._ready(to.channel)
         await sender.redact(room, message, f"delete {message}")
 
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React to *message* under *key* as the transaction id."""
+        sender, room = self._ready(to.channel)
+        await sender.react(room, message, emoji, key)
+
     async def fetch(self, source: str, limit: int) -> bytes:
         """A file, from our homeserver."""
         if self._client is None:

@@ -70,7 +70,7 @@ def message(channel: str, said: Mapping[str, Any], reader: Reader) -> Inbound | 
     if not ours and root is None:
         return None
     made = _inbound(channel, event_id(channel, ts), user, reader)
-    return replace(made, text=text, addressed=ours, root=root, files=sent(said))
+    return replace(made, text=text, addressed=ours, root=root, files=sent(said), message=ts)
 
 
 def edited(channel: str, now: Mapping[str, Any], reader: Reader) -> Inbound | None:

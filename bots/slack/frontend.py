@@ -125,6 +125,7 @@ class SlackFrontend:
         marks = Marks(intake, identity.team)
         await marks.begin()
         self._limits.files = identity.may("files:write")
+        self._limits.reactions = identity.may("reactions:write")
         self._streams.connect(session, identity.team)
         self._sender = Sender(
             session, intake, workspace, self._limits, self._streams, ended=self._token_ended
@@ -250,6 +251,10 @@ class SlackFrontend:
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*."""
         await self._ready().delete(to, message)
+
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React to *message*; twice is once to Slack."""
+        await self._ready().react(to, message, emoji)
 
     async def fetch(self, source: str, limit: int) -> bytes:
         """A file, by its id."""

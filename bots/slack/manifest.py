@@ -24,6 +24,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "im:history": "to hear direct messages",
     "im:read": "to know its direct messages",
     "im:write": "to answer what is pressed in the App Home",
+    "reactions:write": "to show on words to an agent what became of them",
     "users:read": "to show people by their names",
 }
 """What the bot asks for, and why."""

@@ -160,6 +160,7 @@ class Connection:
             root=root,
             kind=InboundKind.ACTION if action else InboundKind.MESSAGE,
             action=action,
+            message="" if action else event,
         )
 
     async def _write_down(self, event: str, channel: str, root: str | None, text: str) -> None:

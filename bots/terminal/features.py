@@ -24,6 +24,7 @@ SUPPORT: Mapping[Feature, Support] = {
     ),
     Feature.TYPING: none(),
     Feature.RECEIPTS: none("your line appears when it is stored"),
+    Feature.MARKS: full("beside your line"),
     Feature.ENCRYPTION: none("a socket of this host, open to its owner unless `socket_mode` says more"),
     Feature.REDELIVERY: full("by the event's id"),
     Feature.REPEATS: full("by the message's key"),

@@ -152,6 +152,10 @@ class TerminalFrontend:
         root = None if message == to.root else to.root
         await self._add(to.channel, root, {"deletes": message}, f"delete:{message}")
 
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """Store that *message* bears *emoji*."""
+        await self._add(to.channel, to.root, {"reacts": message, "emoji": emoji}, key)
+
     async def fetch(self, source: str, limit: int) -> bytes:
         """A file, of which we have a copy."""
         return await asyncio.to_thread(self._uploads.read, source, limit)

@@ -196,7 +196,7 @@ class _PlainChat:
         if line.root is not None:
             task = self._titles.get(line.root, (line.root[:8], ""))[0]
             prefix = f"  {task}│ " + (f"{line.author}: " if line.content.get("person") else "")
-        said = "\n".join(body(line.content))
+        said = str(line.content.get("emoji", "")) or "\n".join(body(line.content))
         message = str(line.content.get("edits", line.id))
         if "deletes" not in line.content and self._shown.get(message) != said:
             self._shown[message] = said
@@ -207,8 +207,13 @@ class _PlainChat:
                     self._out,
                     harmless(f"{prefix}({file['name']}, {len(file['content'].splitlines())} lines)"),
                 )
-        event = line.content.get("reply_to", "")
-        if event in self._waiting and self._waiting[event].add(line) is not None:
+        self._hear(line)
+
+    def _hear(self, line: Line) -> None:
+        """Take what may answer something that was said; a reaction answers, too."""
+        reacted = str(line.content.get("reacts", ""))
+        event = reacted or line.content.get("reply_to", "")
+        if event in self._waiting and (reacted or self._waiting[event].add(line) is not None):
             del self._waiting[event]
             self._changed.set()
 

@@ -22,11 +22,12 @@ acknowledged has no second effect. `ack` is sent once the event is stored; `stor
 `piece` is a part of a file that is to be sent: `data`, in base64, belongs at the byte `at` of the file whose id the
 client has made. `files` [{file, name}] are files whose pieces have all been acknowledged.
 
-A `line` is a message, an edit of one (`content.edits` is its id) or a deletion (`content.deletes`). `seq`
-grows; live lines come once each and in order. `content` holds, where they are not empty: `text`, `verbatim`,
-`card` {title, tone, fields}, `actions` [{id, label, line, style}], `files` [{name, content}], `reply_to`,
-`verdict`, `data`, `part` and `parts` (1-based, of a message cut in pieces), `thread` (its title: a thread
-hangs on it), `person` (true: a person's own words).
+A `line` is a message, an edit of one (`content.edits` is its id), a deletion (`content.deletes`) or a reaction
+(`content.reacts` is the message's id, `content.emoji` what it bears from now on). `seq` grows; live lines come once
+each and in order. `content` holds, where they are not empty: `text`, `verbatim`, `card` {title, tone, fields},
+`actions` [{id, label, line, style}], `files` [{name, content}], `reply_to`, `verdict`, `data`, `part` and `parts`
+(1-based, of a message cut in pieces), `thread` (its title: a thread hangs on it), `person` (true: a person's own
+words).
 """
 
 import re

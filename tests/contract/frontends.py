@@ -160,6 +160,10 @@ class Platform(ABC):
         """Send a file, with words or without; as `speak`."""
         raise NotImplementedError
 
+    async def marks(self, event: str) -> Sequence[str]:
+        """With what we have reacted to an event."""
+        raise NotImplementedError
+
     @abstractmethod
     async def press(self, message: Seen, label: str) -> str:
         """Press what is labelled so on *message*, as Ann; returns the event's id."""
@@ -495,6 +499,26 @@ class FrontendContract:
             assert await frontend.fetch(sent.source, 8) == b"\x00content"
             with pytest.raises(Refused):
                 await frontend.fetch(sent.source, 7)
+
+    async def test_a_reaction_stands_once_on_what_was_said_however_often_it_is_sent(
+        self, platform: Platform
+    ) -> None:
+        if platform.level(Feature.MARKS) is Level.NONE:
+            pytest.skip(platform.support[Feature.MARKS].how or "there are no reactions")
+        listener = Listener()
+        async with started(platform.frontend, listener) as frontend:
+            assert frontend.capabilities().reactions
+            [wire] = frontend.render(Post(text="root"))
+            root = await frontend.open_thread(platform.channel, wire, "key-1", "the title")
+            said = await platform.speak("one", root)
+            await listener.heard("one")
+            [event] = listener.events.values()
+            to = Target(channel=platform.channel, root=root)
+            for emoji in ("📨", "👀", "📨"):
+                await patiently(lambda: frontend.react(to, event.message, emoji, f"react {emoji}"))  # noqa: B023
+            assert list(dict.fromkeys(await platform.marks(said))) == ["📨", "👀"]
+            await platform.speak("two", root)
+            await listener.heard("one", "two")  # and not what we have reacted with
 
     async def test_what_was_said_while_we_were_away_is_handed_on(self, platform: Platform) -> None:
         if platform.level(Feature.AWAY) is Level.NONE:

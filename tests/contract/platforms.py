@@ -59,7 +59,9 @@ def _card(card: Any) -> str:
 def said(folder: Path, event_id: str, text: str, root: str | None = None, **more: Any) -> Inbound:
     """Let a person say something on the scripted platform."""
     place = Place(transport="scripted", channel="main")
-    event = Inbound(event_id=event_id, place=place, account="ann", name="ann", text=text, root=root)
+    event = Inbound(
+        event_id=event_id, place=place, account="ann", name="ann", text=text, root=root, message=event_id
+    )
     event = replace(event, **more)
     put(folder, event)
     return event
@@ -124,6 +126,10 @@ class Files(Platform):
     async def seen(self, root: str | None = None) -> Sequence[Seen]:
         records = read_records(self._settings.folder / "platform.jsonl")
         return [read(record["wire"], record["id"], root) for record in shown(records, root=root)]
+
+    async def marks(self, event: str) -> Sequence[str]:
+        records = read_records(self._settings.folder / "platform.jsonl")
+        return [one["emoji"] for one in records if one["op"] == "react" and one["message"] == event]
 
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         return self._happens(text=text, root=root, account=who, name=who)
@@ -239,9 +245,14 @@ class Terminal(Platform):
                     where, before = made[content["edits"]]
                     kept = {name: value for name, value in before.items() if name == "files"}
                     made[content["edits"]] = (where, kept | content)
-                elif "person" not in content:
+                elif "person" not in content and "reacts" not in content:
                     made[line.id] = (line.root, content)
         return [read(wire, message, root) for message, (where, wire) in made.items() if where == root]
+
+    async def marks(self, event: str) -> Sequence[str]:
+        async with self._db.read() as tx:
+            lines = await transcript.since(tx, "terminal", 0, 100_000)
+        return [one.content["emoji"] for one in lines if one.content.get("reacts") == event]
 
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         event = new_id()

@@ -134,6 +134,11 @@ class Discord(Platform):
             root or self.channel, text if root else f"!aq {text}", files=[(name, content)]
         )
 
+    async def marks(self, event: str) -> Sequence[str]:
+        message = self.server.message(event)
+        assert message is not None
+        return [emoji for emoji, who in message.reactions.items() if self.bot.id in who]
+
     async def press(self, message: Seen, label: str) -> str:
         action = message.actions[message.labels.index(label)]
         pressed = await self.ann.press(message.id, action)

@@ -1,11 +1,11 @@
-"""Files that people send on Discord: read through their message, from Discord alone."""
+"""Files that people send on Discord, read through their message, and reactions on what they say."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.transport import Refused
+from orchestrator.transport import Refused, Target
 from tests.contract.frontends import started
 from tests.discord.listening import Scripted
 from tests.discord.platform import Discord, on_discord
@@ -43,3 +43,20 @@ async def test_what_was_sent_while_we_were_away_can_be_read(discord: Discord) ->
     async with started(frontend, listener):
         [sent] = (await listener.next()).files
         assert await frontend.fetch(sent.source, 3) == b"one"
+
+
+async def test_a_reaction_to_what_is_gone_is_harmless_and_where_we_may_not_react_we_speak(
+    discord: Discord,
+) -> None:
+    listener = Scripted()
+    here = Target(channel=discord.channel)
+    async with started(discord.frontend, listener) as frontend:
+        said = await discord.speak("status")
+        message = (await listener.next()).message
+        discord.server.forbid(discord.channel, "ADD_REACTIONS")
+        assert frontend.capabilities().reactions
+        with pytest.raises(Refused, match="Add Reactions"):
+            await frontend.react(here, message, "📨", "k")
+        assert not frontend.capabilities().reactions
+        await discord.withdraw(said)
+        await frontend.react(here, message, "📨", "k")

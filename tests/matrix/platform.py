@@ -154,6 +154,15 @@ class Matrix(Platform):
         said = text if root else f"!aq {text}"
         return await self._ann.send_file(self.channel, name, content, root, caption=said)
 
+    async def marks(self, event: str) -> Sequence[str]:
+        await self._ann.sync()
+        related = (
+            one["content"].get("m.relates_to", {})
+            for one in self._ann.events(self.channel)
+            if one["type"] == "m.reaction" and one["sender"] == self._bot.user_id
+        )
+        return [one["key"] for one in related if one.get("event_id") == event]
+
     async def press(self, message: Seen, label: str) -> str:
         shown = self._ann.message(self.channel, message.id)
         assert shown is not None
