@@ -76,7 +76,7 @@ $(VENV)/.matrix: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt constraints-synapse.txt \
 		constraints-judges.txt constraints-judges-npm.txt
-	@bash config/needs.sh git tmux
+	@bash config/needs.sh git tmux bwrap
 	$(PIP) --editable '.[test]'
 	@test -n "$$AGENT_QUEUE_SYNAPSE" || $(MAKE) --no-print-directory synapse || \
 		echo "the tests that need Synapse are skipped; make synapse tries again" >&2

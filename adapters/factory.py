@@ -10,9 +10,9 @@ from typing import Any, Protocol, cast
 from orchestrator.agent import AgentAdapter
 from orchestrator.errors import UserError
 
-TYPES = ("claude", "command")
+TYPES = ("claude", "codex", "opencode", "acp", "command")
 """Every agent type, in the order in which the documentation shows them."""
-_EXTRAS = {"claude": "claude"}
+_EXTRAS = {"claude": "claude", "opencode": "opencode", "acp": "acp"}
 """Types that need one of our optional dependencies."""
 
 

@@ -3,12 +3,19 @@
 import asyncio
 import os
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+
+import psutil
+
+from orchestrator.runs.process import MARK
 
 _CHUNK = 64 * 1024
 _LINE_MAX = 1024 * 1024
 """Bytes after which a line is told in pieces."""
+_COMPLAINTS = 20
+"""Lines of an agent's standard error that are kept."""
 _LINGER = 0.5
 """Seconds in which what an ended agent left behind may finish its output."""
 
@@ -16,42 +23,52 @@ _LINGER = 0.5
 class AgentProcess:
     """A started program, its output and its input."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        output: asyncio.StreamReader,
-        pipe: asyncio.BaseTransport,
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: "_Pipe", errors: "_Pipe | None") -> None:
         self._process = process
         self._output = output
-        self._pipe = pipe
+        self._errors = errors
         self._input = asyncio.Lock()
+        self.complaints: deque[str] = deque(maxlen=_COMPLAINTS)
+        """The last lines of its standard error, where that is kept apart."""
+        self._hearing = asyncio.create_task(self._hear(errors)) if errors else None
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> "AgentProcess":
-        """Start *argv* in *cwd* with *env* alone. OSError where that cannot be done."""
-        # A pipe of our own: asyncio's would stay open for as long as a child of the program holds on to it.
-        reading, writing = os.pipe()
-        output = asyncio.StreamReader(limit=_CHUNK)
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", buffering=0)
-        )
+    async def start(
+        cls,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        wrapper: Sequence[str] = (),
+        apart: bool = False,
+    ) -> "AgentProcess":
+        """Start *argv* behind *wrapper* in *cwd* with *env* alone. OSError where that cannot be done.
+
+        Its standard error is part of its output, or is kept *apart*, as `complaints`.
+        """
+        output = await _Pipe.open()
+        errors = await _Pipe.open() if apart else None
         try:
             process = await asyncio.create_subprocess_exec(
+                *wrapper,
                 *argv,
                 cwd=cwd,
                 env=dict(env),
                 stdin=asyncio.subprocess.PIPE,
-                stdout=writing,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=output.writing,
+                stderr=errors.writing if errors else asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
         except BaseException:
-            pipe.close()
+            for pipe in (output, errors):
+                if pipe is not None:
+                    pipe.transport.close()
             raise
         finally:
-            os.close(writing)
-        return cls(process, output, pipe)
+            for pipe in (output, errors):
+                if pipe is not None:
+                    os.close(pipe.writing)
+        return cls(process, output, errors)
 
     @property
     def running(self) -> bool:
@@ -73,26 +90,37 @@ class AgentProcess:
             with suppress(ConnectionError):
                 await self._process.stdin.wait_closed()
 
-    async def lines(self) -> AsyncIterator[list[str]]:
-        """Its output, as the lines that have come together; ends with the process, whoever else holds on."""
+    async def lines(self, line_max: int = _LINE_MAX) -> AsyncIterator[list[str]]:
+        """Its output, as the lines that have come together; ends with the process, whoever else holds on.
+
+        A line of more than *line_max* bytes is told in pieces.
+        """
+        rest = bytearray()
+        async for data in self.chunks():
+            whole, newline, tail = data.rpartition(b"\n")
+            if newline:
+                yield _decode(bytes(rest) + whole)
+                rest = bytearray(tail)
+            else:
+                rest += data
+            if len(rest) > line_max:
+                yield _decode(bytes(rest))
+                rest.clear()
+        if rest:
+            yield _decode(bytes(rest))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Its output as it comes; ends with the process, whoever else holds on."""
         ended = asyncio.create_task(self._process.wait())
-        rest = b""
         try:
             while data := await self._read(ended):
-                rest += data
-                whole, newline, rest = rest.rpartition(b"\n")
-                if not newline and len(rest) > _LINE_MAX:
-                    whole, rest, newline = rest, b"", b"\n"
-                if newline:
-                    yield _decode(whole)
-            if rest:
-                yield _decode(rest)
+                yield data
         finally:
             ended.cancel()
 
     async def _read(self, ended: asyncio.Task[int]) -> bytes:
         """What has come; nothing at the end, or shortly after the process's end where its children stay silent."""
-        reading = asyncio.create_task(self._output.read(_CHUNK))
+        reading = asyncio.create_task(self._output.reader.read(_CHUNK))
         await asyncio.wait((reading, ended), return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
             await asyncio.wait([reading], timeout=_LINGER)
@@ -101,6 +129,16 @@ class AgentProcess:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         return b""
+
+    async def _hear(self, errors: "_Pipe") -> None:
+        while data := await errors.reader.read(_CHUNK):
+            self.complaints.extend(line[:_CHUNK] for line in _decode(data) if line.strip())
+
+    async def last_words(self) -> tuple[str, ...]:
+        """The last lines of its standard error; where it has ended, all that it had written is read first."""
+        if self._hearing is not None and not self.running:
+            await asyncio.wait([self._hearing], timeout=_LINGER)
+        return tuple(self.complaints)
 
     async def wait(self) -> int:
         """Its exit code; negative for the signal that ended it."""
@@ -114,7 +152,38 @@ class AgentProcess:
             if self.running:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._process.wait(), grace)
-        self._pipe.close()
+        if self._hearing is not None:
+            self._hearing.cancel()
+        for pipe in (self._output, self._errors):
+            if pipe is not None:
+                pipe.transport.close()
+
+
+class _Pipe:
+    """A pipe of our own: asyncio's would stay open for as long as a child of the program holds on to it."""
+
+    def __init__(self, reader: asyncio.StreamReader, transport: asyncio.BaseTransport, writing: int) -> None:
+        self.reader = reader
+        self.transport = transport
+        self.writing = writing
+
+    @classmethod
+    async def open(cls) -> "_Pipe":
+        reading, writing = os.pipe()
+        reader = asyncio.StreamReader(limit=_CHUNK)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0)
+        )
+        return cls(reader, transport, writing)
+
+
+def sweep(mark: str) -> None:
+    """End what an agent left running: children may leave its group. *mark* is the run's. Blocking."""
+    for process in psutil.process_iter(["environ"]):
+        ours = (process.info["environ"] or {}).get(MARK) == mark
+        if ours and process.pid != os.getpid():
+            with suppress(psutil.Error):
+                process.kill()
 
 
 def _decode(data: bytes) -> list[str]:

@@ -69,6 +69,7 @@ class TurnAdapter(ABC):
             for _, given in self._waiting:
                 if not given.done():
                     given.set_exception(CannotSend("it ended before it came to it"))
+            await self._stream.end()  # also what it had begun to say when it broke down or was stopped
             await self._close()
 
     async def stop(self) -> None:

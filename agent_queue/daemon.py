@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 CYCLE_PATIENCE = 1.0
 """Seconds that a cycle at work gets to end at shutdown."""
+_ALARM_MIN = 0.1
+"""Seconds between a cycle and the next that is due by the clock, though the first has left what was due."""
 
 
 class AlreadyRunning(UserError):
@@ -84,6 +86,7 @@ class Daemon:
         self._cycle_done.set()
         self._cycling: asyncio.Task[None] | None = None
         self._timers_due = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     def request_restart(self) -> None:
         """End, and begin again."""
@@ -212,6 +215,7 @@ class Daemon:
                 if timers:
                     self._timers_due = time.monotonic() + self.settings.cycle_seconds * 0.9
                 await self.orchestrator.run_one_cycle(timers=timers)
+                await self._set_alarm()
         finally:
             self._cycling = None
             self._cycle_done.set()
@@ -221,7 +225,7 @@ class Daemon:
         if not self._scheduler.running:
             return
         self._scheduler.pause()
-        self._cycle_due = False
+        self._cycle_due, self._cycle_job = False, None
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._cycle_done.wait(), CYCLE_PATIENCE)
         self._scheduler.shutdown(wait=False)
@@ -231,11 +235,23 @@ class Daemon:
 
         What a cycle changes itself, it goes on with itself: its steps stand in the order of their effects.
         """
-        if asyncio.current_task() is self._cycling:
-            return
+        if self._cycling is None or asyncio.current_task() is not self._cycling:
+            self._cycle_now()
+
+    def _cycle_now(self) -> None:
         self._cycle_due = True
         if self._cycle_done.is_set() and self._cycle_job is not None:
             self._cycle_job.modify(next_run_time=datetime.now(UTC))
+
+    async def _set_alarm(self) -> None:
+        """Have a cycle run at the second at which something is due, where that is sooner than the next one."""
+        due = await self.orchestrator.due_at()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if due is not None and due - time.time() < self.settings.cycle_seconds:
+            wait = max(_ALARM_MIN, due - time.time())
+            self._alarm = asyncio.get_running_loop().call_later(wait, self._cycle_now)
 
 
 def run(config_path: Path | None) -> int:

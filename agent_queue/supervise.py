@@ -3,14 +3,14 @@
 import asyncio
 
 from adapters import factory
-from orchestrator.runs import supervisor
+from orchestrator.runs import keeper, supervisor
 
 
 def main() -> None:
     """Wait for a run, then drive its agent."""
     folder = supervisor.wait_for_run()
     if folder is not None:
-        asyncio.run(supervisor.supervise(folder, factory.make))
+        keeper.keep(folder, lambda: asyncio.run(supervisor.supervise(folder, factory.make)))
 
 
 if __name__ == "__main__":

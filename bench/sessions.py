@@ -75,6 +75,7 @@ class Session:
             "cycle_seconds": self.cycle_seconds,
             "people": {"ann": {"role": "admin", "accounts": ["scripted:ann"]}},
             "frontends": {"scripted": frontend},
+            "host": {"load_max": 0},  # whatever else this host does
         }
         self.config.write_text(json.dumps(config))  # JSON is YAML
 
@@ -195,7 +196,9 @@ class Session:
         found: dict[str, Any] = await self.until(reply, seconds)
         return found
 
-    async def set_up(self, *, slots: int = 4, lines: int = 20, pause: float = 0.02, more: str = "") -> None:
+    async def set_up(
+        self, *, slots: int = 4, lines: int | str = 20, pause: float | str = 0.02, more: str = ""
+    ) -> None:
         """Make the repository, an agent that streams *lines*, and a project that merges by itself."""
         argv = f"{sys.executable} {self.folder / 'agent.py'} {lines} {pause}"
         for line in (

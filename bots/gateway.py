@@ -9,13 +9,13 @@ from dataclasses import replace
 import structlog
 
 from bots.receiving import Received, Receiver, complaining
+from orchestrator.commands.answering import say
 from orchestrator.commands.completion import complete
 from orchestrator.commands.context import Answer, Context, Deferred, Services
 from orchestrator.commands.forms import filled, form_of
 from orchestrator.commands.general import pairing_code
 from orchestrator.commands.parser import Invocation, parse
 from orchestrator.commands.registry import Command
-from orchestrator.commands.tasks import say
 from orchestrator.delivery.posts import inbound_from_json, inbound_to_json
 from orchestrator.delivery.relay import backoff
 from orchestrator.errors import Conflict, Forbidden, UserError
@@ -387,7 +387,7 @@ class Gateway:
         answer: Answer = await command.handler(ctx, invocation.arguments)
         if isinstance(answer, Post):
             answer = replace(answer, reaction="")  # a command is answered in words
-        if command.role > Role.VIEWER:
+        if command.role > Role.VIEWER and not command.audits:
             await self._audit(tx, replace(event, text=line), Verdict.OK, "", person)
         return answer
 
@@ -440,7 +440,9 @@ class Gateway:
             person = await people.of_account(tx, event.place.transport, event.account)
         who = person.id if person else f"{event.place.transport}:{event.account}"
         what = event.text or f"button {event.action}"
-        await people.record(tx, self._now(), who, what, verdict, detail)
+        redact, implied = self._speaker.redact, await self._implied(tx, event)
+        about = {"project_id": implied.get("project", ""), "task_id": implied.get("task", "")}
+        await people.record(tx, self._now(), who, redact(what), verdict, redact(detail), **about)
 
     async def _named(self, tx: Tx, invocation: Invocation) -> None:
         """Refuse to ask about what does not exist."""

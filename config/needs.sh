@@ -35,6 +35,10 @@ while [ $# -gt 0 ]; do
             exit 1
         }
         ;;
+    bwrap)
+        command -v bwrap >/dev/null || apt_install bubblewrap ||
+            echo "bubblewrap is missing and cannot be installed here: the tests of the sandbox are skipped" >&2
+        ;;
     *)
         command -v "$1" >/dev/null || apt_install "$1" ||
             echo "$1 is missing and cannot be installed here: the tests that need it are skipped" >&2

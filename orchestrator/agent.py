@@ -179,6 +179,22 @@ class Accepted:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Written by the supervisor when it is asked whether the agent still works.
+
+    *cpu* is the processor time, in seconds, that the run's processes have used in the *seconds* since the agent's
+    last event, or since the last time that this was asked.
+    """
+
+    kind: ClassVar[str] = "probed"
+    alive: bool
+    cpu: float
+    seconds: float
+    in_tool: bool = False
+    """Whether a tool that the agent has called has not answered yet."""
+
+
 Event = (
     Text
     | Thinking
@@ -193,6 +209,7 @@ Event = (
     | Result
     | Started
     | Accepted
+    | Probed
 )
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in Event.__args__}
@@ -231,6 +248,8 @@ class RunContext:
     """The whole environment of the agent: built, never inherited."""
     session_id: str | None = None
     """A conversation to go on with."""
+    wrapper: tuple[str, ...] = ()
+    """Words to put before the agent's command: its sandbox. An adapter that does says so by `wraps`."""
 
 
 OnEvent = Callable[[Event], Awaitable[None]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.delivery.speaker import Speaker, Thread
 from orchestrator.projects import Project, Role
-from orchestrator.store import messages, outbox, projects, runs, tasks
+from orchestrator.store import messages, outbox, projects, questions, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.tasks import RUNNING, STATUS_MEANINGS, Task, TaskEvent, TaskStatus
@@ -33,6 +33,8 @@ _MARKS = {
     TaskStatus.FAILED: "❌",
     TaskStatus.BLOCKED: "⛔",
 }
+_PAST_ASKING = frozenset({TaskStatus.VERIFYING, TaskStatus.COMPLETED, TaskStatus.BLOCKED})
+"""Where no agent wants an answer any more."""
 _LINE_MAX = 200
 """Characters of a reason that a line of a list has room for."""
 
@@ -122,6 +124,9 @@ class Lifecycle:
             await projects.add_usage(tx, moved.project_id, self.clock(), finished=1)
         if task.status is TaskStatus.AWAITING_APPROVAL:
             await self.settle_review(tx, task, reason or STATUS_MEANINGS[moved.status], "a later command")
+        if moved.status in _PAST_ASKING:
+            for asked in await questions.void(tx, task.id):
+                await self.settle(tx, key_of("ask", asked), task.id, "no longer asked", "the task itself")
         if one_line(moved) != one_line(task):  # an edit that changes nothing is a message all the same
             await self.show(tx, moved)
         return moved
@@ -133,7 +138,8 @@ class Lifecycle:
             actions = recovery_actions(task)
         post = Post(text=one_line(task), actions=actions, heading=thread_heading(task))
         history = await tasks.history(tx, task.id, limit=1)
-        await self.speaker.edit_root(tx, task.id, post, key=key_of("root", task.id, history[-1]["id"]))
+        key = key_of("root", task.id, history[-1]["id"], post.text)
+        await self.speaker.edit_root(tx, task.id, post, key=key)
 
     async def open_thread(self, tx: Tx, task: Task) -> Thread:
         """Open the task's thread in each channel of its project, once."""

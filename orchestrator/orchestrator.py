@@ -14,6 +14,7 @@ import structlog
 from orchestrator.commands.catalog import COMMANDS
 from orchestrator.commands.context import Connected, Services
 from orchestrator.commands.phrasing import phrase
+from orchestrator.cycle.asker import Asker
 from orchestrator.cycle.assigner import Assigner
 from orchestrator.cycle.cleaner import Cleaner
 from orchestrator.cycle.preparer import Preparer
@@ -22,9 +23,12 @@ from orchestrator.cycle.reminder import Reminder
 from orchestrator.cycle.rescuer import Rescuer
 from orchestrator.cycle.resumer import Resumer
 from orchestrator.cycle.reviewer import Reviewer
+from orchestrator.cycle.watcher import Watcher
 from orchestrator.delivery.speaker import Speaker
+from orchestrator.host import Host
 from orchestrator.jobs import Jobs
 from orchestrator.lifecycle import Blast, Lifecycle
+from orchestrator.limits import Limits
 from orchestrator.projects import Role
 from orchestrator.redaction import Redactor
 from orchestrator.runs.driver import Tools
@@ -34,7 +38,7 @@ from orchestrator.runs.prompt import plain_env
 from orchestrator.runs.recorder import Recorder
 from orchestrator.runs.service import Runs
 from orchestrator.settings import Settings
-from orchestrator.store import flags, people, tasks
+from orchestrator.store import accounts, flags, people, tasks
 from orchestrator.store.database import Database
 from orchestrator.store.migrate import migrate
 from orchestrator.store.outbox import key_of
@@ -43,7 +47,7 @@ from orchestrator.workspaces import worktrees
 
 log = structlog.get_logger(__name__)
 
-_TIMED = frozenset({"resume", "stuck", "rescue", "clean"})
+_TIMED = frozenset({"stuck", "questions", "rescue", "watch", "clean"})
 """Steps of the cycle for which only time makes something due."""
 
 
@@ -69,8 +73,10 @@ class Orchestrator:
         self.redact = Redactor(settings).redact
         self.speaker = Speaker(homes, redact=self.redact, clock=clock, phrase=phrase(COMMANDS, sigils))
         self.lifecycle = Lifecycle(self.speaker, clock)
+        limits = Limits(self.lifecycle, settings.limits)
         self._jobs = Jobs()
         data = Path(settings.data_dir)
+        self.host = Host(settings.host, data)
         self._scratch = data / "scratch"
         finisher = Finisher(
             self.database,
@@ -84,9 +90,10 @@ class Orchestrator:
             Tools(
                 database=self.database,
                 lifecycle=self.lifecycle,
-                recorder=Recorder(self.lifecycle, settings.runs, settings.delivery.file_max),
+                recorder=Recorder(self.lifecycle, settings.runs, limits, settings.delivery.file_max),
                 finisher=finisher,
                 settings=settings.runs,
+                host=settings.host,
                 profiles=settings.profiles,
                 attachments=settings.attachments,
                 file_max=settings.delivery.file_max,
@@ -98,6 +105,7 @@ class Orchestrator:
         self.services = Services(
             database=self.database,
             lifecycle=self.lifecycle,
+            limits=limits,
             settings=settings,
             registry=COMMANDS,
             version=version,
@@ -105,15 +113,22 @@ class Orchestrator:
             request_restart=request_restart,
             frontends=frontends,
             started_at=clock(),
+            host=self.host,
         )
         self._steps = self._cycle(finisher, data)
 
     def _cycle(self, finisher: Finisher, data: Path) -> Sequence[tuple[str, Callable[[], Awaitable[int]]]]:
         """The steps of a cycle, in the order that lets one approval start the next task at once."""
         db, life, settings = self.database, self.lifecycle, self.settings
-        trees = data / "worktrees"
+        limits, trees = self.services.limits, data / "worktrees"
         assigner = Assigner(
-            db, life, settings.scheduling, worktrees_folder=trees, new_id=lambda: secrets.token_hex(6)
+            db,
+            life,
+            settings.scheduling,
+            limits,
+            host=self.host,
+            worktrees_folder=trees,
+            new_id=lambda: secrets.token_hex(6),
         )
         cleaner = Cleaner(
             db,
@@ -125,12 +140,14 @@ class Orchestrator:
         )
         return (
             ("approvals", Reviewer(db, finisher, self._jobs).run_once),
-            ("resume", Resumer(db, life).run_once),
+            ("resume", Resumer(db, life, limits).run_once),
             ("promote", Promoter(db, life).run_once),
             ("stuck", Reminder(db, life, settings.scheduling).run_once),
             ("schedule", assigner.run_once),
             ("launch", self.runs.reconcile),
+            ("questions", Asker(db, life, settings.runs).run_once),
             ("rescue", Rescuer(db, life, settings.runs).run_once),
+            ("watch", Watcher(db, life, self.runs, settings.runs).run_once),
             ("repositories", Preparer(db, self.speaker, self._jobs).run_once),
             ("clean", cleaner.run_once),
         )
@@ -166,6 +183,11 @@ class Orchestrator:
             except Exception:
                 log.exception("cycle.step_failed", step=name)
         return counts
+
+    async def due_at(self) -> float | None:
+        """When the next cycle is due to the second, though nothing changes (Unix seconds): the end of a limit."""
+        async with self.database.read() as tx:
+            return await accounts.next_reset(tx)
 
     async def pause(self) -> None:
         """Start no more tasks."""

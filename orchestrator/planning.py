@@ -1,36 +1,73 @@
 """The scheduler's snapshot of the store, and why a task does not run; bounded by what is ready."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.lifecycle import duration, flat
+from orchestrator.limits import Limits
+from orchestrator.policy import answerers
 from orchestrator.projects import RepoState
-from orchestrator.scheduler import AgentLoad, ProjectLoad, ReadyTask, Reason, Snapshot, why_not
+from orchestrator.scheduler import (
+    AccountLoad,
+    AgentLoad,
+    Gate,
+    ProjectLoad,
+    ReadyTask,
+    Reason,
+    Snapshot,
+    why_not,
+)
 from orchestrator.settings import SchedulingSettings
-from orchestrator.store import flags, messages, projects, runs, tasks
+from orchestrator.store import flags, projects, questions, runs, tasks
 from orchestrator.store.database import Tx
+from orchestrator.store.questions import OpenQuestion
 from orchestrator.tasks import STATUS_MEANINGS, Task, TaskStatus
-from orchestrator.words import plain
+from orchestrator.words import code, plain
 
 _LOOKED_AT = 1000
 """Ready tasks per project that `why` looks at; the cycle looks at no more than there are free agents."""
 
 
+Held = Callable[[int], Reason | None]
+"""Why no run may start beside so many others, whoever wants to."""
+
+
 async def snapshot(
-    tx: Tx, settings: SchedulingSettings, now: float, per_project: int | None = None
+    tx: Tx,
+    settings: SchedulingSettings,
+    accounts: tuple[AccountLoad, ...],
+    held: Held,
+    now: float,
+    each: int | None = None,
+    besides: str = "",
 ) -> Snapshot:
     """What the scheduler decides on. Projects without a usable repository take part with nothing ready.
 
-    No more than *per_project* ready tasks of each project are looked at, or as many as there are free agents.
+    No more than *each* ready tasks of each project and agent are looked at, or, where it is not given, as many as
+    could start; the task *besides* always is.
     """
     running, busy = await runs.load(tx)
-    agents = [AgentLoad(id=a.id, free=max(0, a.slots - busy.get(a.id, 0))) for a in await projects.agents(tx)]
-    limit = sum(agent.free for agent in agents) if per_project is None else per_project
+    agents = [
+        AgentLoad(id=a.id, free=max(0, a.slots - busy.get(a.id, 0)), account=a.account, kind=a.kind)
+        for a in await projects.agents(tx)
+    ]
+    shut = {account.id for account in accounts if account.gate is Gate.SHUT}
+    closed = {account.id for account in accounts}
+    limit = sum(agent.free for agent in agents if agent.account not in shut) if each is None else each
+    # Whose tasks may start: those of agents that are free, and, on another agent, those of limited ones.
+    owners = [a.id for a in agents if each is not None or a.free > 0 or a.account in closed]
+    named = [besides, *(account.canary for account in accounts)]
     usable = {repo.id for repo in await projects.repos(tx) if repo.state is RepoState.READY}
     used = await projects.used(tx, now - settings.window_hours * 3600)
     ready: dict[str, list[ReadyTask]] = {}
-    for task in await tasks.ready(tx, now, limit) if limit else ():
+    for task in await tasks.ready(tx, now, limit, owners, named) if limit else ():
         entry = ReadyTask(
-            id=task.id, priority=int(task.priority), created_at=task.created_at, not_before=task.not_before
+            id=task.id,
+            priority=int(task.priority),
+            created_at=task.created_at,
+            not_before=task.not_before,
+            agent=task.agent_id,
+            pinned=task.pinned,
         )
         ready.setdefault(task.project_id, []).append(entry)
     loads = []
@@ -46,6 +83,7 @@ async def snapshot(
                 budget_left=None if project.token_budget is None else project.token_budget - tokens,
                 used_in_window=tokens,
                 finished_in_window=finished,
+                failover=project.failover,
                 ready=tuple(ready.get(project.id, ())) if project.repo_id in usable else (),
             )
         )
@@ -53,7 +91,9 @@ async def snapshot(
     return Snapshot(
         projects=tuple(loads),
         agents=tuple(agents),
+        accounts=accounts,
         now=now,
+        held=held(sum(running.values())),
         global_budget_left=None if settings.token_budget is None else settings.token_budget - spent,
     )
 
@@ -66,17 +106,17 @@ class Why:
     eta: float | None = None
 
 
-async def why(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> Why:
+async def why(
+    tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, held: Held, now: float
+) -> Why:
     """Explain why *task* does not run (or what it waits for)."""
     match task.status:
         case TaskStatus.DEFINED:
             return await _dependency(tx, task)
         case TaskStatus.READY:
-            return await _ready(tx, task, settings, now)
+            return await _ready(tx, task, settings, limits, held, now)
         case TaskStatus.WAITING_INPUT:
-            questions = await messages.open_questions(tx, task.id)
-            asked = "; ".join(q.text.strip().partition("\n")[0] for q in questions) or task.reason
-            return Why((Reason("person", f"its agent asked: {plain(flat(asked))}"),))
+            return Why(await _asked(tx, task) or (Reason("person", plain(flat(task.reason))),))
         case TaskStatus.AWAITING_APPROVAL:
             words = f"awaits approval: `task approve {task.id}` or `task reject {task.id}`"
             return Why((Reason("person", words),))
@@ -85,7 +125,8 @@ async def why(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> W
             return Why((Reason("person", words),))
         case TaskStatus.PAUSED:
             eta = task.not_before - now if task.not_before else None
-            return Why((Reason("cooldown" if eta else "person", plain(flat(task.reason))),), eta)
+            rests = Reason("cooldown" if eta else "person", plain(flat(task.reason)))
+            return Why((rests, *await _asked(tx, task)), eta)
         case TaskStatus.COMPLETED:
             return Why((Reason("done", plain(flat(task.reason))),))
         case _:
@@ -95,6 +136,21 @@ async def why(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> W
             return Why((Reason("running", plain(flat(task.reason)) or STATUS_MEANINGS[task.status]),), eta)
 
 
+async def _asked(tx: Tx, task: Task) -> tuple[Reason, ...]:
+    """What the task's agents have asked, and who may answer."""
+    return tuple(
+        Reason("person", f"its agent asked: {plain(flat(asked.text))}. {how_to_answer(task, asked)}")
+        for asked in await questions.unanswered(tx, task.id)
+    )
+
+
+def how_to_answer(task: Task, asked: OpenQuestion) -> str:
+    """Who may answer, and by which command, as Markdown."""
+    choices = "|".join(asked.choices) or "…"
+    line = code(f"task answer {task.id} question:{asked.id} {choices}")
+    return f"May answer: {plain(answerers(asked.by, task.requested_by))}, with {line}"
+
+
 async def _dependency(tx: Tx, task: Task) -> Why:
     unmet = [t for t in await tasks.needs(tx, task.id) if t.status is not TaskStatus.COMPLETED]
     return Why(
@@ -102,7 +158,9 @@ async def _dependency(tx: Tx, task: Task) -> Why:
     )
 
 
-async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -> Why:
+async def _ready(
+    tx: Tx, task: Task, settings: SchedulingSettings, limits: Limits, held: Held, now: float
+) -> Why:
     reasons: list[Reason] = []
     if await flags.get(tx, flags.PAUSED):
         reasons.append(Reason("paused", "scheduling is paused; `resume` goes on"))
@@ -124,10 +182,13 @@ async def _ready(tx: Tx, task: Task, settings: SchedulingSettings, now: float) -
         return Why((*reasons, Reason("cooldown", f"{plain(flat(task.reason))}; in {duration(wait)}")), wait)
     if await tasks.holds_workspace(tx, task.id):
         return Why((*reasons, Reason("no_workspace", "its last run is being ended, and its workspace freed")))
-    picture = await snapshot(tx, settings, now, _LOOKED_AT)
+    picture = await snapshot(tx, settings, await limits.loads(tx), held, now, _LOOKED_AT, task.id)
     reasons += why_not(picture, task.id)
     if not reasons:
         return Why((Reason("next", "it starts with the next cycle"),), 0.0)
+    if any(reason.code == "limit" for reason in reasons):
+        times = [reason.until for reason in reasons if reason.until is not None]
+        return Why(tuple(reasons), max(0.0, min(times) - now) if times else None)
     return Why(tuple(reasons), await _eta(tx, task, picture))
 
 

@@ -28,6 +28,13 @@ class MergeStrategy(StrEnum):
     REBASE = "rebase"
 
 
+class Sandbox(StrEnum):
+    """What keeps a project's agents from the rest of the host."""
+
+    NONE = "none"
+    BUBBLEWRAP = "bubblewrap"
+
+
 class RepoKind(StrEnum):
     """Where a repository comes from."""
 
@@ -79,6 +86,9 @@ class Project:
     run_timeout: float = 3600.0
     """Seconds after which a run is stopped."""
     max_retries: int = 3
+    failover: bool = False
+    """A task whose agent's account is limited goes to another agent of the same class."""
+    sandbox: Sandbox = Sandbox.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +102,10 @@ class Agent:
     """The name of settings in the configuration, below its own."""
     config: dict[str, Any] = field(default_factory=dict)
     created_at: float = 0.0
+    account: str = ""
+    """Agents with the same account share one limit. In the store it is the type where nothing else was said."""
+    kind: str = ""
+    """Its class: agents of one class can stand in for one another. In the store as `account`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

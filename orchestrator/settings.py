@@ -1,5 +1,6 @@
 """Settings: every key of the configuration with its type, range, default and meaning."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -62,6 +63,17 @@ def _long_enough(value: SecretStr) -> SecretStr:
     return value
 
 
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def bytes_of(value: Any) -> int:
+    """A number of bytes, or a text like `512M` or `4G`; ValueError where it is neither."""
+    found = re.fullmatch(r"(\d{1,15}) ?([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+    if isinstance(value, bool) or found is None:
+        raise ValueError("must be a number of bytes, as 512M or 4G")
+    return int(found[1]) * _UNITS[found[2].upper()]
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -70,6 +82,7 @@ _Seconds = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=_YEAR)]
 _Pause = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=_YEAR)]
 _Days = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, le=36_500)]
 _Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
+_Size = Annotated[int, BeforeValidator(bytes_of)]
 _Line = Annotated[str, AfterValidator(_one_line)]
 _Role = Literal["viewer", "operator", "admin"]
 _Level = Literal["debug", "info", "warning", "error"]
@@ -118,15 +131,71 @@ class RunSettings(_Section):
     retry_backoff: _Pause = Field(30.0, description="Seconds before the first retry; they double each time.")
     retry_backoff_max: _Pause = Field(900.0, description="Seconds that a retry waits at most.")
     input_timeout: _Seconds = Field(
-        86_400.0, description="Seconds after which a task with an unanswered question is paused."
+        86_400.0,
+        description="Seconds after which a task with an unanswered question is paused; it can be answered still.",
+    )
+    remind_after: tuple[_Seconds, ...] = Field(
+        (900.0, 3600.0, 14_400.0),
+        description="Seconds after which people are reminded of an unanswered question, each once.",
+    )
+    quiet_after: _Seconds = Field(
+        900.0, description="Seconds without a sign of life after which a run is looked into."
+    )
+    nudge_grace: _Seconds = Field(
+        300.0,
+        description="Seconds that an agent which was asked whether it still works has to show that it does.",
     )
     stop_grace: _Pause = Field(5.0, description="Seconds between asking an agent to end and ending it.")
     command_timeout: _Seconds = Field(
         600.0, description="Seconds that a project's setup command or one of its test commands may take."
     )
+    memory_max: _Size | None = Field(
+        None,
+        description="Memory that a run may hold, as 4G, for agents that say nothing else; none is no limit.",
+    )
     pass_env: tuple[Annotated[str, AfterValidator(_variable)], ...] = Field(
         (),
         description="Variables of the daemon's environment that agents get too, besides PATH, HOME, LANG….",
+    )
+
+
+class LimitSettings(_Section):
+    """What follows when an agent's account is at its limit."""
+
+    backoff: _Seconds = Field(
+        60.0,
+        description="Seconds that a limited account rests where nobody says how long; they double each time.",
+    )
+    backoff_max: _Seconds = Field(3600.0, description="Seconds that such a rest takes at most.")
+    canary_seconds: _Seconds = Field(
+        600.0,
+        description="Seconds in which the one task that tries an account after its limit must show whether "
+        "requests go through; then another tries it.",
+    )
+
+
+class HostSettings(_Section):
+    """What the host must have left for one more run to start; 0 asks for nothing."""
+
+    memory_min: _Size = Field(
+        512 << 20, description="Memory that must be available.", json_schema_extra={"default": "512M"}
+    )
+    load_max: Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=10_000)] = Field(
+        16.0, description="Load per core, over a minute, above which no run starts beside others."
+    )
+    sandbox_writable: tuple[Path, ...] = Field(
+        (Path("~/.cache"), Path("~/.claude"), Path("~/.codex"), Path("~/.gemini")),
+        description="Folders that agents in a sandbox may write to, besides their worktree, where they are there.",
+    )
+    sandbox_readable: tuple[Path, ...] = Field(
+        tuple(
+            map(Path, ("~/.gitconfig", "~/.local/bin", "~/.local/lib", "~/.pyenv", "~/.nvm", "~/.cargo/bin"))
+        ),
+        description="What agents in a sandbox may read of the home folder, where it is there.",
+    )
+    sandbox_network: bool = Field(True, description="Whether agents in a sandbox reach the network.")
+    disk_min: _Size = Field(
+        1 << 30, description="Disk space that must be free in data_dir.", json_schema_extra={"default": "1G"}
     )
 
 
@@ -187,6 +256,8 @@ class Settings(_Section):
     )
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    host: HostSettings = Field(default_factory=HostSettings)
     git: GitSettings = Field(default_factory=GitSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     pairing: PairingSettings = Field(default_factory=PairingSettings)

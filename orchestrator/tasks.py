@@ -189,6 +189,10 @@ class Task:
     """Set when a person approved; the merge is then due."""
     alerted_at: float | None = None
     """When people were last told that the task is stuck."""
+    agent_id: str = ""
+    """Its own agent: the one that it is for, or whose conversation it has. Empty is any."""
+    pinned: bool = False
+    """A person has said which agent it is for: no other may have it."""
 
     @property
     def text(self) -> str:

@@ -107,3 +107,12 @@ def fence(text: str) -> str:
 
 def _chunks(run: str) -> Iterator[str]:
     return (run[at : at + RUN_MAX] for at in range(0, len(run), RUN_MAX))
+
+
+def size(number: float) -> str:
+    """A number of bytes for people: `64 MiB`, `1.5 GiB`."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024 or unit == "GiB":
+            break
+        number /= 1024
+    return f"{number:.1f}".removesuffix(".0") + f" {unit}"

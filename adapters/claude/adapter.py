@@ -2,37 +2,40 @@
 
 The CLI tells when it has nothing left to do (`idle`) and, with each result, which of our messages it has taken
 in. A run has ended when both agree: results must not be counted, for words that come while a turn runs are
-folded into that turn and bring no result of their own.
+folded into that turn and bring no result of their own. So this is no `TurnAdapter`: a turn of the CLI can begin
+by itself, when a subagent reports, and can hold several of our messages.
 """
 
 import asyncio
-import os
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import anyio
 import claude_agent_sdk as sdk
-import psutil
 
+from adapters.claude.about import Options
 from adapters.claude.asking import Desk
 from adapters.claude.events import Reader
-from orchestrator.agent import AgentAdapter, CannotSend, OnEvent, Outcome, Result, RunContext, SendMode
+from adapters.claude.launching import sdk_options, servers_file
+from adapters.claude.limits import Limits
+from adapters.claude.usage import Meter, counted_before
+from adapters.process import sweep
+from orchestrator.agent import AgentAdapter, CannotSend, OnEvent, Outcome, Result, RunContext, SendMode, Text
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK
 
-_MAX_LINE = 64 * 1024**2
-"""Bytes of one message of the CLI; the SDK's own limit of 1 MiB is less than one large file."""
 _CONTROL_TIMEOUT = 10.0
 _FAREWELL_TIMEOUT = 2.0
 _PATIENCE = 10.0
 """Seconds that an idle CLI may take to begin with a message that it has not reported as taken in."""
-_SIGN_IN = (
-    "Claude Code is not signed in, or its key is not valid: run `claude` once as the daemon's user and sign in,"
-    " or set ANTHROPIC_API_KEY for the daemon and name it in `runs.pass_env`."
+_LOST = "The earlier conversation with Claude Code is gone; this is a new one, which finds the work in its folder."
+_LOOK = (
+    "You worked on this before, in a conversation that is lost. Look at the folder and its git log first: what you"
+    " did is in it.\n\n"
 )
 
 
@@ -47,37 +50,43 @@ class ClaudeAdapter:
     def __init__(self, stop_grace: float) -> None:
         self._grace = stop_grace
         self._client: sdk.ClaudeSDKClient | None = None
+        self._servers: IO[str] | None = None
         self._closing = asyncio.Lock()
         self._stderr: deque[str] = deque(maxlen=20)
-        self._desk = Desk()
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._unread: set[str] = set()
         self._state: str | None = None
         self._result: sdk.ResultMessage | None = None
-        self._limit: sdk.RateLimitInfo | None = None
-        self._limited = False
         self._mark: str | None = None
+        self._lost = False
         self._stopping = False
         self._ended = False
 
     async def start(self, context: RunContext) -> None:
         """Start the CLI, in the conversation of *context* if it is still known, else in a new one."""
         self._context, self._mark = context, context.env.get(MARK)
+        known = (
+            Options.model_fields.keys() & context.config.keys()
+        )  # a run's config has its task's title, too
+        self._settings = Options(**{name: context.config[name] for name in known})
+        self._desk = Desk(context.workdir)
+        self._limits = Limits(self._settings.retry_patience)
+        self._servers = servers_file(self._settings)
         try:
-            try:
-                await self._connect(context.session_id)
-            except sdk.ResultError as fault:
-                if context.session_id is None or "No conversation found" not in str(fault):
-                    raise
-                await self._connect(None)
+            if context.session_id is None or not await self._resumed(context.session_id):
+                await self._begun()
         except sdk.ClaudeSDKError as fault:
             raise UserError(f"Claude Code cannot be started: {self._words(str(fault))}") from fault
 
     async def wait(self, on_message: OnEvent) -> Result:
         """Give the CLI the prompt, tell what it does, and return how it ended."""
-        self._tell = self._desk.requests.tell = on_message
+        self._reader = Reader(on_message)
+        self._desk.requests.tell = self._reader.tell
         try:
-            await self._say(self._context.prompt)
+            await self._reader.session(self._session_id)
+            if self._lost:
+                await self._reader.tell(Text(_LOST))
+            await self._say((_LOOK if self._lost else "") + self._context.prompt)
             return await self._follow()
         except (sdk.ClaudeSDKError, anyio.ClosedResourceError) as fault:
             if self._stopping:
@@ -88,6 +97,9 @@ class ClaudeAdapter:
             for _, given in self._waiting:
                 if not given.done():
                     given.set_exception(CannotSend("it ended before it came to it"))
+            await self._reader.end()
+            for usage in self._meter.end():
+                await self._reader.tell(usage)
             await self._close()
 
     async def stop(self) -> None:
@@ -96,7 +108,7 @@ class ClaudeAdapter:
         closing = asyncio.create_task(self._close())
         await asyncio.wait([closing], timeout=self._grace)
         if self._mark:
-            await asyncio.to_thread(_sweep, self._mark)
+            await asyncio.to_thread(sweep, self._mark)
         await closing
 
     async def is_alive(self) -> bool:
@@ -124,21 +136,31 @@ class ClaudeAdapter:
         """Answer what the agent asked; words in place of a permission deny it and are told to the agent."""
         self._desk.requests.answer(request_id, choice)
 
-    async def _connect(self, session_id: str | None) -> None:
-        config = self._context.config
-        options = sdk.ClaudeAgentOptions(
-            tools={"type": "preset", "preset": "claude_code"},
-            system_prompt={"type": "preset", "preset": "claude_code"},
-            setting_sources=["user", "project", "local"],
-            permission_mode=config.get("permission_mode", "acceptEdits"),
-            can_use_tool=self._desk.may_use,
-            model=config.get("model"),
-            cli_path=config.get("cli_path"),
-            cwd=self._context.workdir,
-            # The SDK adds the supervisor's own environment below this one, which was built the same way.
-            env={**self._context.env, "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1"},
-            resume=session_id,
-            max_buffer_size=_MAX_LINE,
+    async def _resumed(self, session_id: str) -> bool:
+        """Go on with a conversation; False where it is lost, as where the CLI was killed in its first request."""
+        before = await asyncio.to_thread(counted_before, session_id, self._context.env)
+        try:
+            await self._connect(resume=session_id)
+        except sdk.ResultError as fault:
+            if "No conversation found" not in str(fault):
+                raise
+            self._lost = True
+            return False
+        self._session_id, self._meter = session_id, Meter(before)
+        return True
+
+    async def _begun(self) -> None:
+        """Begin a conversation under an id of ours: it is known before anything can be lost."""
+        self._session_id, self._meter = str(uuid4()), Meter({})
+        await self._connect(session_id=self._session_id)
+
+    async def _connect(self, **session: str) -> None:
+        options = sdk_options(
+            self._context,
+            self._settings,
+            session=session,
+            servers=self._servers,
+            may_use=self._desk.may_use,
             stderr=self._stderr.append,
         )
         client = sdk.ClaudeSDKClient(options)
@@ -147,10 +169,11 @@ class ClaudeAdapter:
             warnings.simplefilter("ignore", sdk.CanUseToolShadowedWarning)
             await client.connect()
         self._client = client
-        self._reader = Reader(resumed=session_id is not None)
 
     async def _close(self) -> None:
         async with self._closing:
+            if self._servers is not None:
+                self._servers.close()
             client, self._client = self._client, None
             if client is None:
                 return
@@ -189,42 +212,40 @@ class ClaudeAdapter:
         messages = self._client.receive_messages()
         while True:
             late = self._result is not None and self._state == "idle"
+            # While people are asked nobody waits in vain; the rest is the CLI's patience, or ours with it.
+            left = None if len(self._desk.requests) else self._limits.left
             try:
-                async with asyncio.timeout(_PATIENCE if late else None):
+                async with asyncio.timeout(_PATIENCE if late else left):
                     message = await anext(messages, None)
             except TimeoutError:
-                return self._done()
+                return self._done() if late else self._limits.given_up()
             if self._stopping:
                 return Result(Outcome.STOPPED)
             if message is None:
                 return Result(Outcome.FAILED, self._words("Claude Code ended without a result"))
-            for event in self._reader.read(message):
-                await self._tell(event)
+            await self._reader.read(message)
+            for limit in self._limits.read(message):
+                await self._reader.tell(limit)
+            for usage in self._meter.read(message):
+                await self._reader.tell(usage)
             if ended := await self._take(message):
                 return ended
 
     async def _take(self, message: sdk.Message) -> Result | None:
         """Note what *message* means for the run; the result where it ends it."""
         match message:
-            case sdk.SystemMessage(subtype="api_retry", data={"error_status": 401}):
-                return Result(Outcome.FAILED, _SIGN_IN)
             case sdk.SystemMessage(subtype="session_state_changed"):
                 self._state = message.data.get("state")
                 return await self._settle()
-            case sdk.RateLimitEvent():
-                rejected = message.rate_limit_info.status == "rejected"
-                self._limit = message.rate_limit_info if rejected else None
-            case sdk.AssistantMessage(parent_tool_use_id=None):
-                self._limited = message.error == "rate_limit"
             case sdk.ResultMessage():
                 self._result = message
                 aborted = (message.terminal_reason or "").startswith("aborted")
                 told = message.user_message_uuids or (() if aborted else self._unread)
                 self._unread = self._unread.difference(told)
                 if message.is_error and not aborted:
-                    return self._failed(message)
+                    return self._limits.failed(message)
                 return await self._settle()
-        return None
+        return self._limits.ends(message)
 
     async def _settle(self) -> Result | None:
         """Between turns: give the agent what waits for it, or end the run where nothing is left to do."""
@@ -245,25 +266,8 @@ class ClaudeAdapter:
     def _done(self) -> Result:
         return Result(Outcome.DONE, (self._result and self._result.result) or "")
 
-    def _failed(self, message: sdk.ResultMessage) -> Result:
-        text = message.result or "; ".join(message.errors or ()) or message.subtype
-        if self._limited or (self._limit and message.api_error_status in (None, 429)):
-            return Result(Outcome.LIMITED, text, self._limit.resets_at if self._limit else None)
-        if message.api_error_status == 401 or "/login" in text:
-            text = f"{text}\n{_SIGN_IN}"
-        return Result(Outcome.FAILED, text)
-
 
 async def _one(text: str, message_id: str) -> AsyncIterator[dict[str, Any]]:
     """One message as the CLI reads it; with an id, so that it tells when it has taken it in."""
     content = {"role": "user", "content": text}
     yield {"type": "user", "message": content, "parent_tool_use_id": None, "uuid": message_id}
-
-
-def _sweep(mark: str) -> None:
-    """End what the agent left running: children outlive the CLI when they are put in the background."""
-    for process in psutil.process_iter(["environ"]):
-        ours = (process.info["environ"] or {}).get(MARK) == mark
-        if ours and process.pid != os.getpid():
-            with suppress(psutil.Error):
-                process.kill()

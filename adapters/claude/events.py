@@ -1,4 +1,4 @@
-"""What Claude Code's messages have to tell to people, as events."""
+"""What Claude Code's messages have to tell to people, as events; its words while they are written."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,8 @@ from typing import Any
 
 import claude_agent_sdk as sdk
 
-from orchestrator.agent import Event, RateLimit, Session, Text, Thinking, ToolCall, ToolResult, Usage
+from adapters.streaming import Stream
+from orchestrator.agent import Event, OnEvent, Session, Text, Thinking, ToolCall, ToolResult
 
 _SUMMARY = 200
 _TELLING = (
@@ -20,59 +21,69 @@ _TELLING = (
     "description",
     "prompt",
 )
-_IN_A_TURN = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-_IN_A_MODEL = ("inputTokens", "cacheCreationInputTokens", "cacheReadInputTokens", "outputTokens")
-_PRICES = (1.0, 1.25, 0.1, 5.0)
-"""What such tokens cost, as multiples of the price of plain input."""
 
 
 class Reader:
-    """Turns the messages of one CLI into events."""
+    """Tells what the messages of one CLI say."""
 
-    def __init__(self, *, resumed: bool) -> None:
+    def __init__(self, tell: OnEvent) -> None:
+        self._tell = tell
+        self._stream = Stream(tell)
+        self._streamed = ""
+        """The words of the present block that were told while they were written."""
         self._session: str | None = None
-        # A resumed CLI goes on counting the use of its conversation, and does not tell what there was.
-        self._before: Usage | None = None if resumed else Usage(0)
 
-    def read(self, message: sdk.Message) -> Iterator[Event]:
-        """Yield what *message* has to tell."""
+    async def tell(self, event: Event) -> None:
+        """Tell an event that is no piece of words, which end before it."""
+        await self._stream.end()
+        await self._tell(event)
+
+    async def end(self) -> None:
+        """Nothing more comes: tell what is left of the words."""
+        await self._stream.end()
+
+    async def session(self, session_id: str) -> None:
+        """Tell the conversation's id, unless it is known."""
+        if session_id != self._session:
+            self._session = session_id
+            await self.tell(Session(session_id))
+
+    async def read(self, message: sdk.Message) -> None:
+        """Tell what *message* says."""
         match message:
-            case sdk.SystemMessage(subtype="init") if message.data["session_id"] != self._session:
-                self._session = message.data["session_id"]
-                yield Session(message.data["session_id"])
-            case sdk.SystemMessage(subtype="api_retry", data={"error": "rate_limit", "attempt": 1}):
-                yield RateLimit("Claude refuses requests for now (429); trying again.")
-            case sdk.RateLimitEvent(rate_limit_info=info) if info.status != "allowed":
-                yield RateLimit(_limit_words(info), info.resets_at)
+            case sdk.SystemMessage(subtype="init", data={"session_id": str() as session_id}):
+                await self.session(session_id)
+            case sdk.StreamEvent(parent_tool_use_id=None):
+                await self._heard(message.event)
             case sdk.AssistantMessage(error=None) | sdk.UserMessage():
+                of_agent = isinstance(message, sdk.AssistantMessage)
                 for block in message.content if isinstance(message.content, list) else ():
-                    yield from _read_block(block, of_agent=isinstance(message, sdk.AssistantMessage))
-            case sdk.ResultMessage():
-                usage = self._usage(message)
-                if usage.tokens or usage.cost:
-                    yield usage
+                    if of_agent and message.parent_tool_use_id is None and isinstance(block, sdk.TextBlock):
+                        await self._whole(block.text)
+                        continue
+                    for event in _read_block(block, of_agent=of_agent):
+                        await self.tell(event)
 
-    def _usage(self, message: sdk.ResultMessage) -> Usage:
-        """What was used since the last result. `usage` leaves subagents out; the sums by model hold all."""
-        turn = [(message.usage or {}).get(name) or 0 for name in _IN_A_TURN]
-        told: Mapping[str, Any] = message.model_usage or {}
-        models = [[model.get(name) or 0 for name in _IN_A_MODEL] for model in told.values()]
-        tokens, cost = sum(map(sum, models)), message.total_cost_usd or 0.0
-        if self._before is None:
-            self._before = Usage(max(0, tokens - sum(turn)), cost * (1 - _share(turn, models)))
-        before = self._before
-        self._before = Usage(max(tokens, before.tokens), max(cost, before.cost))
-        return Usage(self._before.tokens - before.tokens, round(self._before.cost - before.cost, 9))
+    async def _heard(self, event: Mapping[str, Any]) -> None:
+        """Take one event of the model's stream."""
+        match event:
+            case {"type": "message_start" | "content_block_start"}:
+                await self._stream.end()
+                self._streamed = ""
+            case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str() as piece}}:
+                self._streamed += piece
+                await self._stream.add(piece)
+            case {"type": "content_block_stop" | "message_stop"}:
+                await self._stream.end()
 
-
-def _share(turn: list[int], models: list[list[int]]) -> float:
-    """Which part of the money a turn stands for; exact where all was used by one model."""
-    whole = sum(map(_weight, models))
-    return min(1.0, _weight(turn) / whole) if whole else 1.0
-
-
-def _weight(tokens: list[int]) -> float:
-    return sum(number * price for number, price in zip(tokens, _PRICES, strict=True))
+    async def _whole(self, text: str) -> None:
+        """Take a block of words that is complete, and tell what of it was not told yet."""
+        told, self._streamed = self._streamed, ""
+        if not told:
+            await self.tell(Text(text))
+        elif text.startswith(told):
+            await self._stream.add(text.removeprefix(told))
+        await self._stream.end()
 
 
 def _read_block(block: sdk.ContentBlock, *, of_agent: bool) -> Iterator[Event]:
@@ -104,11 +115,3 @@ def _plain(content: str | list[dict[str, Any]] | None) -> str:
     if isinstance(content, list):
         return "\n".join(block.get("text", f"[{block.get('type')}]") for block in content)
     return content or ""
-
-
-def _limit_words(info: sdk.RateLimitInfo) -> str:
-    window = (info.rate_limit_type or "usage").replace("_", " ")
-    if info.status == "rejected":
-        return f"The account's {window} limit is reached."
-    share = f" ({info.utilization:.0%} used)" if info.utilization is not None else ""
-    return f"The account comes near its {window} limit{share}."

@@ -42,7 +42,9 @@ ABILITIES: Mapping[Ability, Support] = {
     Ability.STREAMING: full("line by line"),
     Ability.TOOLS: none("its output is shown as it is"),
     Ability.THINKING: none(),
-    Ability.PERMISSIONS: none("it may do what its user may: let it ask with `::ask`, or use a sandbox"),
+    Ability.PERMISSIONS: degraded(
+        "`::permit`, where it is `interactive`; what it does not ask, it may do as its user may"
+    ),
     Ability.QUESTIONS: degraded("`::ask`, where it is `interactive`"),
     Ability.QUEUE: _IF_INTERACTIVE,
     Ability.STEER: _IF_INTERACTIVE,
@@ -75,8 +77,12 @@ A line that begins with `::` may be a directive, with `name=value` pairs and, af
 | `::usage tokens=1200 cost=0.02` | what was used since the last such line |
 | `::session id=abc` | how this conversation can be resumed: given back as `{session}` |
 | `::ask id=q1 choices=yes\\|no::Delete it?` | a question; the answer is one line on its input (`interactive`) |
+| `::permit id=p1 tool=run::rm -rf build` | may it? It is told `allow`, `deny`, or the words of denial |
 | `::limit resets_at=1767225600::Enough` | the account is limited until then (Unix seconds) |
 | `::attach build/report.pdf` | hands a file of the worktree to people (every agent can say that) |
+
+`::permit` is decided by the project's [policy](../policies.md). With `tool=run` the words are the command; with `read`
+or `edit` they are a file; with anything else, a tool of that name, they only say what it would do.
 
 With `interactive` its input stays open: answers and words that people say are a line each. Otherwise the input ends
 after the task.

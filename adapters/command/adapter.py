@@ -5,6 +5,7 @@ A line of output that begins with `::` may be a directive, with `name=value` pai
     ::usage tokens=1200 cost=0.02           what was used since the last such line
     ::session id=abc                        how this conversation can be resumed ({session} in the argv)
     ::ask id=q1 choices=yes|no::Delete it?  a question; the answer is one line on standard input
+    ::permit id=p tool=run::rm -rf build    may it? `allow`, `deny` or words of denial come on standard input
     ::limit resets_at=1767225600::Enough    the account is limited until then (Unix seconds)
 
 Exit code 0 is success, 75 (EX_TEMPFAIL of sysexits.h) a limit, anything else a failure.
@@ -22,6 +23,7 @@ from orchestrator.agent import (
     Event,
     OnEvent,
     Outcome,
+    PermissionRequest,
     Question,
     RateLimit,
     Result,
@@ -29,14 +31,21 @@ from orchestrator.agent import (
     SendMode,
     Session,
     Text,
+    ToolKind,
     Usage,
 )
 from orchestrator.errors import UserError
 
 _LIMITED = 75
-_DIRECTIVE = re.compile(r"::(usage|session|ask|limit)((?: +\w+=(?:(?!::)\S)*)*) *(?:::(.*))?")
+_DIRECTIVE = re.compile(r"::(usage|session|ask|permit|limit)((?: +\w+=(?:(?!::)\S)*)*) *(?:::(.*))?")
 _PLACES = ("title", "prompt", "task", "workdir", "session")
 _PLACE = re.compile(r"\{(" + "|".join(_PLACES) + r")\}")
+_ACTIONS = {
+    ToolKind.RUN: "run a command",
+    ToolKind.READ: "read a file",
+    ToolKind.EDIT: "change a file",
+    ToolKind.FETCH: "fetch from the net",
+}
 _TOLD = 2000
 """Characters of the last output that a result tells."""
 
@@ -49,11 +58,14 @@ def make(stop_grace: float) -> "CommandAdapter":
 class CommandAdapter:
     """Runs the configured program once."""
 
+    wraps = True
+
     def __init__(self, stop_grace: float) -> None:
         self._grace = stop_grace
         self._process: AgentProcess | None = None
         self._feeding: asyncio.Task[None] | None = None
         self._interactive = False
+        self._workdir = ""
         self._open: set[str] = set()
         self._resets_at: float | None = None
         self._last = ""
@@ -65,10 +77,11 @@ class CommandAdapter:
         found = shutil.which(argv[0], path=context.env.get("PATH"))
         try:
             self._process = await AgentProcess.start(
-                [found or argv[0], *argv[1:]], cwd=context.workdir, env=context.env
+                [found or argv[0], *argv[1:]], cwd=context.workdir, env=context.env, wrapper=context.wrapper
             )
         except OSError as fault:
             raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault
+        self._workdir = context.workdir
         self._interactive = bool(context.config.get("interactive"))
         self._feeding = asyncio.create_task(self._feed(self._process, context.prompt))
 
@@ -164,12 +177,31 @@ class CommandAdapter:
             case "limit":
                 self._resets_at = float(fields["resets_at"]) if "resets_at" in fields else None
                 return RateLimit(words or "the account is at its limit", self._resets_at)
+            case _ if not self._interactive:
+                return None
+            case "permit":
+                self._open.add(fields["id"])
+                return _permission(fields, words, self._workdir)
             case _:
-                if not self._interactive:
-                    return None
                 self._open.add(fields["id"])
                 choices = tuple(c for c in fields.get("choices", "").split("|") if c)
                 return Question(fields["id"], words, choices)
+
+
+def _permission(fields: dict[str, str], words: str, workdir: str) -> PermissionRequest:
+    """What a program asks to be allowed: a command, a file, or whatever its tool does."""
+    tool = fields.get("tool", "")
+    kind = ToolKind(tool) if tool in tuple(ToolKind) else ToolKind.OTHER
+    on_file = kind in (ToolKind.READ, ToolKind.EDIT)
+    return PermissionRequest(
+        fields["id"],
+        _ACTIONS.get(kind) or f"use {tool or 'a tool'}",
+        words,
+        tool=tool,
+        tool_kind=kind,
+        paths=(os.path.join(workdir, words),) if on_file and words else (),
+        command=words if kind is ToolKind.RUN else "",
+    )
 
 
 def _fill(word: str, context: RunContext) -> str:

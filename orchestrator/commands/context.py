@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Forbidden
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
+from orchestrator.limits import Limits
 from orchestrator.projects import Person, Role
 from orchestrator.settings import Settings
 from orchestrator.store.database import Database, Tx
@@ -31,6 +33,7 @@ class Services:
 
     database: Database
     lifecycle: Lifecycle
+    limits: Limits
     settings: Settings
     registry: Registry
     version: str
@@ -40,6 +43,7 @@ class Services:
     frontends: Callable[[], Mapping[str, Connected]]
     """The configured frontends, by name."""
     started_at: float
+    host: Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

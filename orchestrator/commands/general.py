@@ -1,5 +1,6 @@
 """Commands about the daemon itself and about people: help, status, pause, restart, pair."""
 
+import asyncio
 import secrets
 from typing import Annotated, Literal
 
@@ -9,12 +10,14 @@ from orchestrator.commands.parser import ParseError
 from orchestrator.commands.registry import Registry, help_command, help_overview
 from orchestrator.commands.scanner import shown
 from orchestrator.errors import Conflict, UserError
+from orchestrator.host import findings as findings_of_host
 from orchestrator.lifecycle import counted, duration, flat, mark
+from orchestrator.limits import words_of
 from orchestrator.projects import RepoState, Role
 from orchestrator.runs.profiles import profile_of
-from orchestrator.store import flags, outbox, people, projects, runs, tasks
+from orchestrator.store import accounts, flags, outbox, people, projects, runs, tasks
 from orchestrator.transport import Card, Finding, Post, Tone
-from orchestrator.words import code, plain
+from orchestrator.words import plain
 
 here = Registry()
 
@@ -59,6 +62,11 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         ("open", ", ".join(f"{mark(s)} {s} {n}" for s, n in sorted(counts.items())) or "nothing"),
         ("agents", ", ".join(f"{a.id} {busy.get(a.id, 0)}/{a.slots}" for a in agents) or "none"),
     ]
+    if limited := await accounts.closed(tx):
+        fields.append(("limits", "; ".join(words_of(account, ctx.now) for account in limited)))
+    held = ctx.services.host.held(len(live))
+    if held is not None:
+        fields.append(("host", f"⚠️ {held.words}"))
     for name, connection in ctx.services.frontends().items():
         state = connection.state
         waiting, held = unsent.get(name, (0, 0))
@@ -77,6 +85,7 @@ async def status(ctx: Context, args: Nothing) -> Answer:
         "agents": {a.id: {"busy": busy.get(a.id, 0), "slots": a.slots} for a in agents},
         "frontends": {name: one.state for name, one in ctx.services.frontends().items()},
         "running": [r.task_id for r in live],
+        "limits": {one.id: one.resets_at for one in limited},
     }
     tone = Tone.WARN if paused else Tone.INFO
     card = Card(title=f"agent-queue {ctx.services.version}", tone=tone, fields=tuple(fields))
@@ -107,6 +116,8 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
                 findings.append(
                     (name, Finding(good=False, text=f"project {project} is bound to it: {fault}"))
                 )
+    host = await asyncio.to_thread(lambda: list(findings_of_host(ctx.services.settings)))
+    findings += [("host", one) for one in host]
     for agent in await projects.agents(ctx.tx):
         try:
             profile = profile_of(ctx.services.settings.profiles, agent)
@@ -114,6 +125,13 @@ async def doctor(ctx: Context, args: Nothing) -> Answer:
             findings.append((agent.id, Finding(good=True, text=f"{agent.type} can be started")))
         except UserError as fault:
             findings.append((agent.id, Finding(good=False, text=str(fault))))
+    findings += [
+        (
+            f"account {account.id}",
+            Finding(good=False, text=f"{words_of(account, ctx.now)}; `limits` says more"),
+        )
+        for account in await accounts.closed(ctx.tx)
+    ]
     findings += [
         (repo.id, Finding(good=False, text=repo.error or f"the repository is {repo.state}"))
         for repo in await projects.repos(ctx.tx)
@@ -288,25 +306,6 @@ async def remove_person(ctx: Context, args: OnePerson) -> Answer:
     """A new pairing code lets them in again."""
     await people.remove(ctx.tx, args.person)
     return Post(text=f"🚪 {plain(args.person)} is not known any more.")
-
-
-class Audit(Arguments):
-    """How much of the audit trail is shown."""
-
-    limit: Annotated[int, Option("lines to show")] = 20
-
-
-@here.command("audit", role=Role.ADMIN, summary="Show who did what.", example="audit limit:50")
-async def audit(ctx: Context, args: Audit) -> Answer:
-    """The last lines of the audit trail."""
-    rows = await people.trail(ctx.tx, max(1, min(args.limit, 200)))
-    lines = [
-        f"{duration(ctx.now - r['at'])} ago: {plain(r['who'])}: {code(flat(r['what']))} {r['verdict']}"
-        + (f" ({plain(flat(r['detail']))})" if r["detail"] else "")
-        for r in rows
-    ]
-    items = [{k: r[k] for k in ("at", "who", "what", "verdict", "detail")} for r in rows]
-    return Listing("Audit", lines, items, len(items)).post()
 
 
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"

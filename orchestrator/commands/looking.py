@@ -1,5 +1,6 @@
 """Commands that look at tasks and change nothing: list, show, tree, log, diff, result, why."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from orchestrator.commands.arguments import Arguments, Nothing, Option, Positional
@@ -8,10 +9,12 @@ from orchestrator.commands.registry import Registry
 from orchestrator.commands.tasks import OneTask, edit_action, task_data
 from orchestrator.errors import Conflict
 from orchestrator.lifecycle import duration, flat, heading, mark, one_line
+from orchestrator.planning import how_to_answer
 from orchestrator.planning import why as explain
 from orchestrator.projects import Role
-from orchestrator.store import projects, runs, tasks
-from orchestrator.tasks import RUNNING, STATUS_MEANINGS, TaskStatus
+from orchestrator.store import projects, questions, runs, tasks
+from orchestrator.store.questions import OpenQuestion
+from orchestrator.tasks import RUNNING, STATUS_MEANINGS, Task, TaskStatus
 from orchestrator.transport import Card, File, Post
 from orchestrator.words import code, plain, said
 from orchestrator.workspaces import changes
@@ -76,11 +79,36 @@ async def inbox(ctx: Context, args: Nothing) -> Answer:
     found, total = await tasks.page(
         ctx.tx, project_id=ctx.project_id, statuses=tuple(_AWAITED), offset=0, limit=PAGE
     )
+    asked: dict[str, list[OpenQuestion]] = {}
+    for one in await questions.unanswered(ctx.tx):
+        asked.setdefault(one.task_id, []).append(one)
+    resting = [await tasks.get(ctx.tx, task_id) for task_id in asked]
+    found += (more := [t for t in resting if t.status is TaskStatus.PAUSED and _here(ctx, t)])
     order = list(_AWAITED)
-    found.sort(key=lambda task: (task.requested_by != ctx.person.id, order.index(task.status)))
-    lines = [f"{one_line(task)} ({task.project_id}; {_AWAITED[task.status]})" for task in found]
-    items = [task_data(task) for task in found]
-    return Listing("Waits for people", lines, items, total, none="(nothing waits for you)").post()
+    found.sort(key=lambda task: (task.requested_by != ctx.person.id, order.index(_awaited(task))))
+    lines = [_awaiting(task, asked.get(task.id, [])) for task in found]
+    items = [
+        task_data(task) | {"questions": [{"id": q.id, "text": q.text} for q in asked.get(task.id, [])]}
+        for task in found
+    ]
+    none = "(nothing waits for you)"
+    return Listing("Waits for people", lines, items, total + len(more), none=none).post()
+
+
+def _here(ctx: Context, task: Task) -> bool:
+    """Whether a task belongs to the channel that it is asked in."""
+    return ctx.project_id in (None, task.project_id)
+
+
+def _awaited(task: Task) -> TaskStatus:
+    """As what a task waits: a paused one waits for an answer."""
+    return TaskStatus.WAITING_INPUT if task.status is TaskStatus.PAUSED else task.status
+
+
+def _awaiting(task: Task, asked: Sequence[OpenQuestion]) -> str:
+    """A task that waits for people, with what its agent asks."""
+    line = f"{one_line(task)} ({task.project_id}; {_AWAITED[_awaited(task)]})"
+    return "\n".join([line, *(f"{plain(flat(one.text))} — {how_to_answer(task, one)}" for one in asked)])
 
 
 _NOT_BEGUN = (TaskStatus.DEFINED, TaskStatus.READY)
@@ -100,6 +128,8 @@ async def show(ctx: Context, args: OneTask) -> Answer:
         ("asked by", f"{task.requested_by}, {duration(ctx.now - task.created_at)} ago"),
         ("runs", f"{task.attempts}, {task.failures} failed of {task.max_retries + 1} allowed"),
     ]
+    if task.agent_id:
+        fields.append(("agent", f"{task.agent_id}{' and no other' if task.pinned else ''}"))
     if task.branch:
         fields.append(("branch", task.branch))
     if tokens := sum(run.tokens for run in attempts):
@@ -147,7 +177,10 @@ async def tree(ctx: Context, args: OneTask) -> Answer:
 async def why(ctx: Context, args: OneTask) -> Answer:
     """The reasons, and when it may go on where that can be told."""
     task = await tasks.get(ctx.tx, args.task)
-    found = await explain(ctx.tx, task, ctx.services.settings.scheduling, ctx.now)
+    services = ctx.services
+    found = await explain(
+        ctx.tx, task, services.settings.scheduling, services.limits, services.host.held, ctx.now
+    )
     lines = [f"- {code(reason.code)} {reason.words}" for reason in found.reasons]
     if found.eta is not None and found.eta >= 1 and task.status is not TaskStatus.COMPLETED:
         what = "be done" if task.status in RUNNING else "go on"

@@ -1,7 +1,6 @@
 """Commands about projects, their channels, repositories and agents."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,8 +10,8 @@ from orchestrator.commands.context import Answer, Context, Deferred, Listing
 from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, UserError
 from orchestrator.lifecycle import counted, flat, heading, mark, review_actions
-from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role
-from orchestrator.runs.profiles import profile_of
+from orchestrator.projects import Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Role, Sandbox
+from orchestrator.runs import sandbox
 from orchestrator.store import outbox, projects, runs, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
@@ -55,8 +54,10 @@ class Settable(Arguments):
     test: Annotated[tuple[str, ...] | None, Option("commands that must pass before merging")] = None
     setup: Annotated[str | None, Option("a command that prepares each workspace")] = None
     copy_files: Annotated[tuple[str, ...] | None, Option("untracked files that workspaces get")] = None
+    sandbox: Annotated[Sandbox | None, Option("what keeps agents from the rest of the host")] = None
     timeout: Annotated[int | None, Option("seconds that a run may take")] = None
     retries: Annotated[int | None, Option("how often a failed task is tried again")] = None
+    failover: Annotated[bool | None, Option("let another agent go on where one is at its limit")] = None
 
 
 class New(Settable):
@@ -81,8 +82,10 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
         "test": "test_commands",
         "setup": "setup_command",
         "copy_files": "copy_files",
+        "sandbox": "sandbox",
         "timeout": "run_timeout",
         "retries": "max_retries",
+        "failover": "failover",
     }
     given = {c: getattr(args, a) for a, c in names.items() if getattr(args, a) is not None}
     lowest = {
@@ -98,6 +101,8 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
             raise UserError(f"{name} must be at least {least}, not {given[column]}")
     if given.get("token_budget") == 0:
         given["token_budget"] = None
+    if given.get("sandbox") is Sandbox.BUBBLEWRAP:
+        sandbox.check()
     if "repo_id" in given:
         await projects.get_repo(tx, given["repo_id"])
     return given
@@ -155,6 +160,8 @@ async def show(ctx: Context, args: Named) -> Answer:
         ("budget", f"{p.token_budget:,} tokens" if p.token_budget else "no limit"),
         ("approval", str(p.approval)),
         ("merge", str(p.merge_strategy)),
+        ("failover", "yes" if p.failover else "no"),
+        ("sandbox", str(p.sandbox)),
         ("tests", ", ".join(p.test_commands) or "none"),
         ("setup", p.setup_command or "none"),
         ("channels", ", ".join(f"{t}:{c}" for t, c in bound.items()) or "home"),
@@ -340,89 +347,6 @@ async def list_repos(ctx: Context, args: Arguments) -> Answer:
     return Listing("Repositories", lines, items, len(found)).post()
 
 
-class NewAgent(Arguments):
-    """A new agent."""
-
-    agent: Annotated[str, Positional("its name")]
-    type_: Annotated[str, Positional("its type, as docs/adapters/ lists them")]
-    slots: Annotated[int, Option("tasks that it does at once")] = 1
-    model: Annotated[str | None, Option("the model, for agents that have a choice")] = None
-    permission_mode: Annotated[str | None, Option("what it may do unasked, for agents that ask")] = None
-    profile: Annotated[str | None, Option("settings of that name in the configuration")] = None
-    interactive: Annotated[bool | None, Option("a `command` that reads answers and words while it runs")] = (
-        None
-    )
-    argv: Annotated[str, FreeText("the command line of an agent that is any program, without a shell")] = ""
-
-
-@here.command(
-    "agent add",
-    role=Role.ADMIN,
-    summary="Add an agent.",
-    example="agent add fixer command slots:2 -- ./fix.sh --model small",
-)
-async def add_agent(ctx: Context, args: NewAgent) -> Answer:
-    """Check the type and its settings before anything is stored."""
-    name = check_name("agent", args.agent)
-    if not 1 <= args.slots <= 100:
-        raise UserError(f"slots must be between 1 and 100, not {args.slots}")
-    options = {"model": args.model, "permission_mode": args.permission_mode, "interactive": args.interactive}
-    config: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
-    if args.argv:
-        config["argv"] = split_command(args.argv)
-    profile = args.profile or ""
-    new = Agent(
-        id=name, type=args.type_, slots=args.slots, profile=profile, config=config, created_at=ctx.now
-    )
-    ctx.services.check_agent(new.type, {**profile_of(ctx.services.settings.profiles, new), **config})
-    await projects.add_agent(ctx.tx, new)
-    return Post(
-        text=f"🤖 Agent **{name}** ({args.type_}) is ready for {counted(args.slots, 'task')} at once."
-    )
-
-
-def split_command(line: str) -> list[str]:
-    """The words of a command line, as a POSIX shell would split them; nothing is expanded."""
-
-    try:
-        words = shlex.split(line)
-    except ValueError as fault:
-        raise UserError(f"the command line {line!r} cannot be split into words: {fault}") from None
-    if not words:
-        raise UserError("the command line is empty")
-    return words
-
-
-@here.command("agent list", role=Role.VIEWER, summary="List the agents.", example="agent list")
-async def list_agents(ctx: Context, args: Arguments) -> Answer:
-    """Every agent, and what it is doing."""
-    found = await projects.agents(ctx.tx)
-    live = await runs.live(ctx.tx)
-    lines, items = [], []
-    for agent in found:
-        doing = [r.task_id for r in live if r.agent_id == agent.id]
-        state = f"works on {', '.join(doing)}" if doing else "free"
-        lines.append(f"**{agent.id}** {agent.type}, {len(doing)}/{agent.slots} — {state}")
-        items.append({"id": agent.id, "type": agent.type, "slots": agent.slots, "tasks": doing})
-    return Listing("Agents", lines, items, len(found)).post()
-
-
-class OneAgent(Arguments):
-    """An agent by its name."""
-
-    agent: Annotated[str, Positional("the agent", complete="agent")]
-
-
-@here.command("agent remove", role=Role.ADMIN, summary="Remove an agent.", example="agent remove coder")
-async def remove_agent(ctx: Context, args: OneAgent) -> Answer:
-    """Remove an agent that is free."""
-    await projects.remove_agent(ctx.tx, args.agent)
-    left = await projects.agents(ctx.tx)
-    if not left and await tasks.any_ready(ctx.tx, ctx.now):
-        return Post(text=f"🤖 Agent **{args.agent}** is removed. No agent is left: ready tasks wait for one.")
-    return Post(text=f"🤖 Agent **{args.agent}** is removed.")
-
-
 def _data(p: Project) -> dict[str, Any]:
     return {
         "id": p.id,
@@ -433,5 +357,6 @@ def _data(p: Project) -> dict[str, Any]:
         "budget": p.token_budget,
         "approval": p.approval,
         "merge": p.merge_strategy,
+        "failover": p.failover,
         "tests": list(p.test_commands),
     }

@@ -38,6 +38,8 @@ class Command:
     confirm: bool = False
     """Does nothing unless `confirm:yes` is said."""
     aliases: tuple[str, ...] = ()
+    audits: bool = False
+    """Writes its own lines of the audit trail."""
 
     def __post_init__(self) -> None:
         for path in (self.path, *self.aliases):
@@ -139,6 +141,7 @@ class Registry:
         example: str,
         aliases: Sequence[str] = (),
         confirm: bool = False,
+        audits: bool = False,
     ) -> Callable[[H], H]:
         """Register the decorated `async def handler(ctx, args: SomeArguments)` under *path*."""
 
@@ -153,6 +156,7 @@ class Registry:
                     example=example,
                     confirm=confirm,
                     aliases=tuple(aliases),
+                    audits=audits,
                 )
             )
             return handler

@@ -1,10 +1,9 @@
 """Commands that queue tasks and move them."""
 
 import random
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from orchestrator.agent import SendMode
+from orchestrator.commands.agents import ANY
 from orchestrator.commands.arguments import Arguments, FreeText, Option, Positional
 from orchestrator.commands.context import Answer, Context
 from orchestrator.commands.registry import Registry
@@ -12,12 +11,11 @@ from orchestrator.errors import Conflict, NotFound, UserError
 from orchestrator.lifecycle import one_line, recovery_actions
 from orchestrator.projects import Role
 from orchestrator.store import messages, projects, runs, tasks
-from orchestrator.store.messages import MessageState, OpenQuestion, Words
+from orchestrator.store.messages import MessageState, Words
 from orchestrator.store.outbox import key_of
-from orchestrator.store.runs import Run
 from orchestrator.tasks import RUNNING, Priority, Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Post
-from orchestrator.words import code, plain, said
+from orchestrator.words import plain
 from orchestrator.words import task_id as new_task_id
 
 here = Registry()
@@ -45,6 +43,7 @@ class Add(Arguments):
     priority: Annotated[Priority, Option("how soon")] = Priority.NORMAL
     after: Annotated[tuple[str, ...], Option("tasks that must be finished first", complete="task")] = ()
     retries: Annotated[int | None, Option("how often it is tried again")] = None
+    agent: Annotated[str | None, Option("the only agent that may do it", complete="agent")] = None
 
 
 def split_title(text: str) -> tuple[str, str]:
@@ -66,6 +65,7 @@ def task_data(task: Task) -> dict[str, Any]:
         "priority": task.priority.name.lower(),
         "reason": task.reason,
         "branch": task.branch,
+        "agent": task.agent_id,
         "attempts": task.attempts,
         "created_at": task.created_at,
     }
@@ -101,6 +101,7 @@ async def add(ctx: Context, args: Add) -> Answer:
         updated_at=ctx.now,
         requested_by=ctx.person.id,
         max_retries=project.max_retries if args.retries is None else args.retries,
+        **await _whose(ctx, args.agent),
     )
     needs = tuple(dict.fromkeys(args.after))
     await tasks.add(ctx.tx, task, needs)
@@ -112,6 +113,15 @@ async def add(ctx: Context, args: Add) -> Answer:
     if ctx.files:
         await keep(ctx, task, "")
     return Post(text=words, actions=(edit_action(task),), data=task_data(task))
+
+
+async def _whose(ctx: Context, agent: str | None) -> dict[str, Any]:
+    """The columns that say which agent a task is for, where one was named, or `any`."""
+    if agent is None:
+        return {}
+    if agent.lower() == ANY:
+        return {"agent_id": "", "pinned": False}
+    return {"agent_id": (await projects.get_agent(ctx.tx, agent)).id, "pinned": True}
 
 
 def edit_action(task: Task) -> Action:
@@ -127,6 +137,9 @@ class Edit(OneTask):
     text: Annotated[str, FreeText("the new words; without them only the options change")] = ""
     priority: Annotated[Priority | None, Option("how soon")] = None
     retries: Annotated[int | None, Option("how often it is tried again")] = None
+    agent: Annotated[
+        str | None, Option("the only agent that may do it from now on; `any` for every", complete="agent")
+    ] = None
 
 
 @here.command(
@@ -135,7 +148,7 @@ class Edit(OneTask):
 async def edit(ctx: Context, args: Edit) -> Answer:
     """Change what is named; the words of a running task cannot be changed, but it can be told more."""
     task = await tasks.get(ctx.tx, args.task)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = await _whose(ctx, args.agent)
     if args.text:
         if task.status in RUNNING:
             raise Conflict(f"task {task.id} is {task.status}: say it in its thread, or `task stop` it first")
@@ -312,111 +325,12 @@ async def delete(ctx: Context, args: OneTask) -> Answer:
     return Post(text=f"🗑 **{task.id}** is deleted.{more}")
 
 
-class ForAgent(OneTask):
-    """Words for an agent."""
-
-    text: Annotated[str, FreeText("the words")]
-    mode: Annotated[
-        Literal["queue", "steer", "interrupt"], Option("after its turn, within it, or in place of it")
-    ] = "queue"
-
-
-@here.command(
-    "task tell",
-    role=Role.OPERATOR,
-    summary="Say something to a task's agent, now or when it has finished its turn.",
-    example="task tell swift-falcon use tabs mode:steer",
-)
-async def tell(ctx: Context, args: ForAgent) -> Answer:
-    """What plain words in the task's thread do, from anywhere and in any mode."""
-    task = await tasks.get(ctx.tx, args.task)
-    return await say(ctx, task, args.text, SendMode(args.mode))
-
-
-class Reply(OneTask):
-    """An answer to an agent."""
-
-    text: Annotated[str, FreeText("the answer")]
-    question: Annotated[str | None, Option("which question, where several are open")] = None
-
-
-@here.command(
-    "task answer",
-    role=Role.OPERATOR,
-    summary="Answer what an agent asks.",
-    example="task answer swift-falcon green",
-    aliases=("answer",),
-)
-async def answer(ctx: Context, args: Reply) -> Answer:
-    """The first answer counts."""
-    task = await tasks.get(ctx.tx, args.task)
-    if args.question:
-        asked = await messages.find_question(ctx.tx, args.question)
-        if asked is None or asked.task_id != task.id:
-            raise UserError(f"task {task.id} has no question {args.question!r}")
-    else:
-        pending = await messages.open_questions(ctx.tx, task.id)
-        if not pending and _rests(task):
-            return await go_on(ctx, task, args.text)
-        if not pending:
-            raise Conflict(f"task {task.id} asks nothing at the moment; it is {task.status}")
-        asked = pending[0]
-    return await give_answer(ctx, task, asked, args.text)
-
-
-async def give_answer(ctx: Context, task: Task, asked: OpenQuestion, text: str) -> Post:
-    """Store an answer for the agent that waits for it."""
-    choice = _choice(asked, text)
-    if not await messages.answer(ctx.tx, asked.id, choice, ctx.person.id):
-        earlier = await messages.find_question(ctx.tx, asked.id)
-        if earlier and not earlier.answered_by and _rests(task):
-            return await go_on(ctx, task, f"{choice} (in answer to: {asked.text})")
-        if earlier is None or not earlier.answered_by:
-            raise Conflict("the question is closed")
-        given = f": {code(earlier.answer)}" if earlier.answer else ""
-        raise Conflict(f"the question was answered by {plain(earlier.answered_by)}{given}")
-    words = Words(
-        id=key_of(ctx.event.event_id, asked.id),
-        task_id=task.id,
-        run_id=asked.run_id,
-        at=ctx.now,
-        author=ctx.person.id,
-        text=choice,
-        mode="queue",
-        request_id=asked.request_id,
-        state=MessageState.QUEUED,
-    )
-    await messages.add(ctx.tx, words)
-    note = f"{ctx.person.id}: {choice}"
-    await ctx.lifecycle.settle(ctx.tx, key_of("ask", asked.id), task.id, note, ctx.person.id)
-    left = await messages.open_questions(ctx.tx, task.id)
-    if task.status is TaskStatus.WAITING_INPUT and not left:
-        reason = f"answered by {ctx.person.id}"
-        waited = ctx.now - asked.asked_at
-        await runs.postpone(ctx.tx, asked.run_id, waited)  # a person's time is not the agent's
-        await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
-    return Post(text=said(choice, f"💬 {plain(ctx.person.id)} answers:"))
-
-
-def _choice(asked: OpenQuestion, text: str) -> str:
-    """The choice that *text* names, by word or number; free words where they are allowed."""
-    said = text.strip()
-    by_word = {choice.casefold(): choice for choice in asked.choices}
-    if said.casefold() in by_word:
-        return by_word[said.casefold()]
-    if said.isdecimal() and 1 <= int(said) <= len(asked.choices):
-        return asked.choices[int(said) - 1]
-    if asked.choices == ("allow", "deny"):
-        raise UserError(f"answer `allow` or `deny`, not {said[:50]!r}")
-    return said
-
-
 async def keep(ctx: Context, task: Task, text: str) -> None:
     """Keep words for the task's next run."""
-    await messages.add(ctx.tx, _words(ctx, task, text))
+    await messages.add(ctx.tx, note_of(ctx, task, text))
 
 
-def _words(ctx: Context, task: Task, text: str) -> Words:
+def note_of(ctx: Context, task: Task, text: str) -> Words:
     """What somebody says, as it is kept for the next run."""
     return Words(
         id=key_of(ctx.event.event_id, "words"),
@@ -431,59 +345,4 @@ def _words(ctx: Context, task: Task, text: str) -> Words:
         channel=ctx.event.place.channel,
         root=ctx.event.root,
         remote=ctx.event.message,
-    )
-
-
-async def _tell(ctx: Context, task: Task, run: Run, text: str, mode: SendMode) -> None:
-    """Give words to the agent that works in *run*."""
-    words = _words(ctx, task, text)
-    await messages.add(ctx.tx, replace(words, run_id=run.id, mode=mode, state=MessageState.QUEUED))
-
-
-def _rests(task: Task) -> bool:
-    """Whether the task waits for an answer with its agent stopped."""
-    return task.status is TaskStatus.PAUSED and task.not_before is None
-
-
-async def go_on(ctx: Context, task: Task, text: str) -> Post:
-    """Give an answer that has come late to the task's next run, which it begins."""
-    await keep(ctx, task, text)
-    reason = f"{ctx.person.id} replied"
-    await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
-    return Post(text="💬 It goes on with your answer.")
-
-
-_SAID = {
-    SendMode.QUEUE: "📨 Queued for the agent.",
-    SendMode.STEER: "↪️ Told the agent at its work.",
-    SendMode.INTERRUPT: "⚡ Interrupting.",
-}
-
-
-async def say(ctx: Context, task: Task, text: str, mode: SendMode = SendMode.QUEUE) -> Post:
-    """Plain words in a task's thread: an answer, words for the working agent, or a note for its next run.
-
-    `!` before them interrupts.
-    """
-    ctx.require(Role.OPERATOR, "speak to an agent")
-    live = await runs.live(ctx.tx, task.id)
-    pending = await messages.open_questions(ctx.tx, task.id)
-    if pending and text:
-        if ctx.files:
-            await _tell(ctx, task, live[0], "", SendMode.QUEUE)
-        return await give_answer(ctx, task, pending[0], text)
-    if live and task.status in (TaskStatus.ASSIGNED, TaskStatus.IN_PROGRESS):
-        if text.startswith("!"):
-            mode = SendMode.INTERRUPT
-        await _tell(ctx, task, live[0], text.removeprefix("!").strip(), mode)
-        return Post(text=_SAID[mode], reaction=_SAID[mode].split()[0])
-    if _rests(task):
-        return await go_on(ctx, task, text)
-    await keep(ctx, task, text)
-    if task.status is TaskStatus.AWAITING_APPROVAL and not task.approved_by:
-        how = f"`task approve {task.id}` merges the work, `task reject {task.id} …` rejects it"
-        return Post(text=f"📌 This approves nothing: {how}. Kept for its next run.")
-    waits = task.status in (TaskStatus.DEFINED, TaskStatus.READY)
-    return Post(
-        text="📌 Kept for its next run" + ("." if waits else f"; `task restart {task.id}` starts one.")
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.settings import DeliverySettings
-from orchestrator.store import inbox, messages, outbox, runs
+from orchestrator.store import inbox, messages, outbox, runs, spending
 from orchestrator.store.database import Database
 from orchestrator.workspaces import worktrees
 
@@ -44,6 +44,7 @@ class Cleaner:
         before = now - self._settings.keep_days * 86400
         async with self._db.transaction() as tx:
             gone = await outbox.prune(tx, before) + await inbox.prune(tx, before)
+            gone += await spending.prune_calls(tx, before)
         there = await asyncio.to_thread(lambda: list(self._worktrees.glob("*/*")))
         async with (
             self._db.read() as tx

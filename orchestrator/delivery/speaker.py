@@ -51,7 +51,7 @@ class Speaker:
     ) -> None:
         self.homes = dict(homes)
         self._phrase = phrase
-        self._redact = redact
+        self.redact = redact
         self._clock = clock
 
     async def places(self, tx: Tx, project_id: str | None) -> list[Place]:
@@ -111,7 +111,7 @@ class Speaker:
                 root=root,
                 subject=message,
                 urgency=int(Lane.NOTICE),
-                post=post_to_json(Post(text=emoji), self._redact),
+                post=post_to_json(Post(text=emoji), self.redact),
                 at=self._clock(),
             ),
         )
@@ -230,7 +230,7 @@ class Speaker:
                 root=root,
                 subject=subject,
                 urgency=int(urgency),
-                post=post_to_json(replace(post, quiet=urgency is Lane.PROGRESS), self._redact),
+                post=post_to_json(replace(post, quiet=urgency is Lane.PROGRESS), self.redact),
                 at=self._clock(),
             ),
         )

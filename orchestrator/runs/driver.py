@@ -16,14 +16,15 @@ from orchestrator import jobs
 from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
-from orchestrator.projects import Agent, Project, Repo
-from orchestrator.runs import attachments, control, journal, process
+from orchestrator.projects import Agent, Project, Repo, Sandbox
+from orchestrator.runs import attachments, control, journal, process, sandbox
+from orchestrator.runs.asking import interrupted
 from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
-from orchestrator.settings import RunSettings
+from orchestrator.settings import HostSettings, RunSettings, bytes_of
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import key_of
@@ -49,6 +50,7 @@ class Tools:
     recorder: Recorder
     finisher: Finisher
     settings: RunSettings
+    host: HostSettings
     profiles: Profiles
     attachments: Path
     """Where what people send is kept."""
@@ -100,8 +102,7 @@ class Driver:
 
     async def take_down(self) -> None:
         """After the run's end: end what still runs, save what is left in the worktree, give the lease back."""
-        pid = self._folder.read_supervisor()
-        await process.end_tree(pid, self._run.id, self._tools.settings.stop_grace)
+        await self._end_tree()
         async with self._tools.database.read() as tx:
             lease = await runs.lease(tx, self._run.id)
         if lease is not None:
@@ -118,6 +119,9 @@ class Driver:
                 return
             await messages.close(tx, self._run.id)
             task = await tasks.get(tx, self._run.task_id)
+            if task.status is TaskStatus.WAITING_INPUT:
+                await interrupted(self._tools.lifecycle, tx, task, self._run.id, words)
+                return
             await self._tools.lifecycle.fail(
                 tx,
                 task,
@@ -153,8 +157,23 @@ class Driver:
     async def _clear(self, begun: bool) -> None:
         """End the setup or the tests that a daemon that was killed has left at work in the workspace."""
         if not begun or (await self._task()).status is TaskStatus.VERIFYING:
-            supervisor, grace = self._folder.read_supervisor(), self._tools.settings.stop_grace
-            await process.end_tree(supervisor, self._run.id, grace)
+            await self._end_tree()
+
+    async def _end_tree(self) -> None:
+        """End all that belongs to the run, and say what cannot be ended."""
+        supervisor, known = self._folder.read_supervisor(), self._folder.read_known()
+        left = await process.end_tree(supervisor, self._run.id, self._tools.settings.stop_grace, known)
+        left += [one for one in self._folder.read_left() if process.alive(one) and one not in left]
+        if not left:
+            return
+        self._folder.write_left(left)
+        pids = ", ".join(str(one.pid) for one in left)
+        self._log.error("run.left_behind", pids=pids)
+        post = Post(text=f"🧟 What this run started could not all be ended; still there: {pids}.")
+        async with self._tools.database.transaction() as tx:
+            task = await tasks.get(tx, self._run.task_id)
+            key = key_of(self._run.id, "left", pids)
+            await self._tools.lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
 
     async def _begin(self) -> None:
         """Make the workspace, write down what is to be done, and let a supervisor do it."""
@@ -174,14 +193,25 @@ class Driver:
             if spawned.id is not None:
                 self._folder.write_supervisor(spawned.id)
             tree = await self._workspace(task, project, repo, lease)
-            context = await self._context(task, tree, agent)
+            context = await self._context(task, project, tree, agent)
             if context is None:
                 return
-            spec = Spec(context, agent.type, self._tools.settings.stop_grace, self._tools.file_max)
+            spec = Spec(
+                context,
+                agent.type,
+                self._tools.settings.stop_grace,
+                self._tools.file_max,
+                self._memory_max(context),
+            )
             self._folder.write_spec(spec)
             spawned.go(self._folder.path)
         finally:
             spawned.close()
+
+    def _memory_max(self, context: RunContext) -> int | None:
+        """Bytes that the run may hold in memory: as its agent says, else as the configuration does."""
+        own = context.config.get("memory_max")
+        return bytes_of(own) if own else self._tools.settings.memory_max
 
     async def _workspace(
         self, task: Task, project: Project, repo: Repo, lease: Workspace
@@ -205,7 +235,9 @@ class Driver:
                 )
         return tree
 
-    async def _context(self, task: Task, tree: worktrees.Worktree, agent: Agent) -> RunContext | None:
+    async def _context(
+        self, task: Task, project: Project, tree: worktrees.Worktree, agent: Agent
+    ) -> RunContext | None:
         """What the agent is told, and the branch's beginning remembered; None where the run has ended meanwhile."""
         async with self._tools.database.transaction() as tx:
             run = await runs.find(tx, self._run.id)
@@ -229,6 +261,22 @@ class Driver:
             config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
+            wrapper=self._sandbox(project, tree),
+        )
+
+    def _sandbox(self, project: Project, tree: worktrees.Worktree) -> tuple[str, ...]:
+        """The words that put the agent into its project's sandbox."""
+        if project.sandbox is Sandbox.NONE:
+            return ()
+        sandbox.check()
+        return sandbox.wrapper(
+            tree.path,
+            branch=tree.branch,
+            home=Path.home(),
+            hidden=[self._tools.folders.parent],
+            readable=self._tools.host.sandbox_readable,
+            writable=self._tools.host.sandbox_writable,
+            network=self._tools.host.sandbox_network,
         )
 
     async def _follow(self) -> None:
@@ -276,10 +324,14 @@ class Driver:
         async with self._tools.database.transaction() as tx:
             if not await runs.end(tx, self._run.id, self._tools.clock(), "lost", last_words):
                 return
-            await messages.close(tx, self._run.id)
+            answered = await messages.close(tx, self._run.id)
             task = await tasks.get(tx, self._run.task_id)
+            if task.status is TaskStatus.WAITING_INPUT:
+                why = "its agent was lost while it waited for people"
+                await interrupted(self._tools.lifecycle, tx, task, self._run.id, why)
+                return
             before = await runs.outcome_before(tx, self._run)
-            if task.status is TaskStatus.ASSIGNED or before == "lost":
+            if task.status is TaskStatus.ASSIGNED or (before == "lost" and not answered):
                 words = f"its supervisor ended without a result. {last_words}".strip()
                 delay = retry_delay(self._tools.settings, task.failures)
                 await self._tools.lifecycle.fail(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class Spec:
     """Seconds between asking the agent to end and ending it."""
     file_max: int
     """Bytes that a file which the agent attaches has at most."""
+    memory_max: int | None = None
+    """Bytes that the agent and all that it starts may hold in memory."""
 
 
 class RunFolder:
@@ -32,6 +35,8 @@ class RunFolder:
         self.attached = path / "attached"
         self._spec = path / "spec.json"
         self._supervisor = path / "supervisor.json"
+        self._known = path / "known.json"
+        self._left = path / "left.json"
 
     @property
     def control(self) -> Path:
@@ -62,6 +67,22 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
+    def write_known(self, processes: Sequence[ProcessId]) -> None:
+        """Remember processes of the run that do not carry its mark, for the case that their parents are killed."""
+        _write(self._known, [asdict(one) for one in processes])
+
+    def read_known(self) -> list[ProcessId]:
+        """Processes of the run that do not carry its mark, as they were seen last."""
+        return _read_processes(self._known)
+
+    def write_left(self, processes: Sequence[ProcessId]) -> None:
+        """Remember processes of the run that could not be ended."""
+        _write(self._left, [asdict(one) for one in processes])
+
+    def read_left(self) -> list[ProcessId]:
+        """Processes of the run that could not be ended."""
+        return _read_processes(self._left)
+
     def has_events(self) -> bool:
         """Whether the supervisor was let go and has begun."""
         try:
@@ -75,6 +96,13 @@ class RunFolder:
             return "\n".join(self.log.read_text(errors="replace")[-4000:].splitlines()[-5:])
         except FileNotFoundError:
             return ""
+
+
+def _read_processes(path: Path) -> list[ProcessId]:
+    try:
+        return [ProcessId(**one) for one in json.loads(path.read_text())]
+    except FileNotFoundError:
+        return []
 
 
 def _write(path: Path, content: object) -> None:

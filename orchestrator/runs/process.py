@@ -8,13 +8,11 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import psutil
 
 MARK = "AGENT_QUEUE_RUN"
 """The environment variable by which everything that a run has started is found."""
@@ -42,14 +40,68 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def find(pid: int) -> ProcessId | None:
-    """The process that has *pid* now; None for none, and for one that has ended and only awaits its parent."""
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A process as the system tells of it."""
+
+    id: ProcessId
+    state: str
+    """One letter, as in `ps`: R runs, S sleeps, D waits for a device, T is stopped, Z has ended."""
+    parent: int
+    session: int
+    cpu: float
+    """Seconds of processor time that it and those of its children that it has seen ended have used."""
+    memory: int
+    """Bytes that it holds in memory, shared ones among them."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it only awaits its parent."""
+        return self.state in ("Z", "X")
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def stat(pid: int) -> Stat | None:
+    """How the process that has *pid* now stands; None for none."""
     try:
         told = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = told[told.rindex(b")") + 2 :].split()  # the name before it may hold anything
-    return None if fields[0] in (b"Z", b"X") else ProcessId(pid, int(fields[19]), _boot())
+    return Stat(
+        id=ProcessId(pid, int(fields[19]), _boot()),
+        state=fields[0].decode(),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        cpu=sum(map(int, fields[11:15])) / _TICKS,
+        memory=int(fields[21]) * _PAGE,
+    )
+
+
+def find(pid: int) -> ProcessId | None:
+    """The process that has *pid* now; None for none, and for one that has ended and only awaits its parent."""
+    found = stat(pid)
+    return None if found is None or found.ended else found.id
+
+
+def every() -> list[Stat]:
+    """All processes of this host that have not ended. Blocking."""
+    found = (stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    return [one for one in found if one is not None and not one.ended]
+
+
+def mark_of(pid: int) -> str | None:
+    """The run whose mark a process carries, or None. The system tells the environment that it began with."""
+    try:
+        told = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None  # gone, or another user's and so not ours
+    begin = f"{MARK}=".encode()
+    marks = [entry[len(begin) :] for entry in told.split(b"\0") if entry.startswith(begin)]
+    return marks[0].decode(errors="replace") if marks else None
 
 
 def alive(wanted: ProcessId | None) -> bool:
@@ -163,20 +215,61 @@ def adopt(supervisor: ProcessId | None) -> None:
             _reap_at_end(supervisor.pid, lambda: os.waitpid(supervisor.pid, 0))
 
 
-async def end_tree(supervisor: ProcessId | None, run_id: str, grace: float) -> None:
-    """End the supervisor and everything that carries the run's mark: asked first, ended after *grace* seconds."""
-    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _PATIENCE)):
-        members = await asyncio.to_thread(_members, supervisor, run_id)
-        if not members:
-            return
-        for member in members:
-            _signal(member, number)
-        await _gone(members, seconds)
-    for member in await asyncio.to_thread(_members, supervisor, run_id):
-        _signal(member, signal.SIGKILL)  # what was started while we ended the rest
+async def end_tree(
+    supervisor: ProcessId | None, run_id: str, grace: float, known: Collection[ProcessId] = ()
+) -> list[ProcessId]:
+    """End the supervisor and everything of its run: asked first, ended after *grace* seconds.
+
+    Of the run is what carries its mark, what is *known* to, and all that descends from these. Returns what is
+    left after that: what the system does not let us end.
+    """
+
+    def look(found: Collection[ProcessId]) -> list[ProcessId]:
+        there = every()
+        led = supervisor.pid if supervisor is not None and alive(supervisor) else None
+        roots = {supervisor, *known, *found}
+        ours = [s.id for s in there if s.id in roots or s.session == led or mark_of(s.id.pid) == run_id]
+        return _with_descendants(ours, there)
+
+    return await _end(look, grace)
 
 
-async def _gone(members: Sequence[ProcessId], seconds: float) -> None:
+async def end_descendants(grace: float) -> list[ProcessId]:
+    """End all that this process has started, and what that has: asked first, ended after *grace* seconds.
+
+    Returns what is left.
+    """
+    ourselves = find(os.getpid())
+
+    def look(found: Collection[ProcessId]) -> list[ProcessId]:
+        roots = [one for one in (ourselves, *found) if one is not None]
+        return [one for one in _with_descendants(roots, every()) if one != ourselves]
+
+    return await _end(look, grace)
+
+
+async def _end(look: Callable[[Collection[ProcessId]], list[ProcessId]], grace: float) -> list[ProcessId]:
+    """End whatever *look* finds, which is told what was found before.
+
+    What does not end when it is asked is frozen, until a look finds nothing new, and then ended: what can be
+    found at all cannot slip away by starting another.
+    """
+    members = set(await asyncio.to_thread(look, ()))
+    for member in members:
+        _signal(member, signal.SIGTERM)
+    await _gone(members, grace)
+    frozen: set[ProcessId] = set()
+    while fresh := set(await asyncio.to_thread(look, members | frozen)) - frozen:
+        for member in fresh:
+            _signal(member, signal.SIGSTOP)
+        frozen |= fresh
+    for member in frozen:
+        _signal(member, signal.SIGKILL)
+    await _gone(frozen, _PATIENCE)
+    return [member for member in members | frozen if alive(member)]
+
+
+async def _gone(members: Iterable[ProcessId], seconds: float) -> None:
     """Wait until the processes have ended, at most *seconds*. They are not our children: nobody tells us."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -184,23 +277,19 @@ async def _gone(members: Sequence[ProcessId], seconds: float) -> None:
                 await asyncio.sleep(_POLL)
 
 
-def _members(supervisor: ProcessId | None, run_id: str) -> list[ProcessId]:
-    return list({member.pid: member for member in _search(supervisor, run_id)}.values())
-
-
-def _search(supervisor: ProcessId | None, run_id: str) -> Iterator[ProcessId]:
-    """The supervisor, its session, and whatever inherited the run's mark."""
-    led = supervisor is not None and alive(supervisor)
-    for process in psutil.process_iter():
-        try:
-            ours = process.environ().get(MARK) == run_id
-            if not ours and led and supervisor is not None:
-                ours = os.getsid(process.pid) == supervisor.pid
-        except (psutil.Error, OSError):
-            continue  # gone, or another user's and so not ours
-        found = find(process.pid) if ours else None
-        if found is not None:
-            yield found
+def _with_descendants(roots: Iterable[ProcessId], there: Iterable[Stat]) -> list[ProcessId]:
+    """Those of *roots* that are *there*, and all that descends from them."""
+    children: dict[int, list[ProcessId]] = {}
+    for one in there:
+        children.setdefault(one.parent, []).append(one.id)
+    found: dict[ProcessId, None] = {}
+    waiting = [one for one in roots if alive(one)]
+    while waiting:
+        member = waiting.pop()
+        if member not in found:
+            found[member] = None
+            waiting += children.get(member.pid, ())
+    return list(found)
 
 
 def _signal(member: ProcessId, number: signal.Signals) -> None:

@@ -26,16 +26,21 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.lifecycle import Lifecycle, duration
+from orchestrator.limits import Limits, hour, words_of
+from orchestrator.runs.asking import Asking, interrupted
 from orchestrator.runs.attachments import as_file
+from orchestrator.runs.life import Care, is_sign
+from orchestrator.runs.meter import Meter
 from orchestrator.settings import RunSettings
-from orchestrator.store import messages, projects, runs, tasks
+from orchestrator.store import accounts, messages, runs, tasks
 from orchestrator.store.database import Tx
-from orchestrator.store.messages import MessageState, OpenQuestion, Words
+from orchestrator.store.messages import MessageState, Words
 from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
+from orchestrator.store.spending import Use
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
-from orchestrator.transport import Action, Card, Lane, Place, Post, Tone
-from orchestrator.words import fence, plain, said
+from orchestrator.transport import Lane, Place, Post
+from orchestrator.words import plain, said
 
 log = structlog.get_logger(__name__)
 
@@ -45,8 +50,8 @@ Batch = Sequence[tuple[int, Event]]
 
 _TOKENS_MAX = 10**12
 """Tokens that one event counts at most."""
-_RESET_MAX = 40 * 86400.0
-"""Seconds after which a limit's reset is not believed to be one."""
+_LAST_WORDS = 2000
+"""Characters of an agent's last words that are kept while it works: another agent may have to go on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +71,20 @@ def retry_delay(settings: RunSettings, failures: int) -> float:
 class Recorder:
     """Stores what the runs' journals say."""
 
-    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, file_max: int) -> None:
+    def __init__(self, lifecycle: Lifecycle, settings: RunSettings, limits: Limits, file_max: int) -> None:
         self._lifecycle = lifecycle
         self._settings = settings
+        self._limits = limits
         self._file_max = file_max
+        self._meter = Meter(lifecycle)
+        self._asking = Asking(lifecycle)
 
     async def record(self, tx: Tx, run: Run, batch: Batch) -> bool:
         """Store *batch*, which ends at its last offset; False where the run has ended meanwhile."""
-        if not await runs.update(tx, run.id, journal_offset=batch[-1][0]):
+        signs = any(is_sign(event) for _, event in batch)
+        seen = {"seen_at": self._lifecycle.clock(), "care": Care.NONE} if signs else {}
+        words = _spoken(batch)[-_LAST_WORDS:]
+        if not await runs.read_on(tx, run.id, batch[-1][0], words, _LAST_WORDS, **seen):
             return False
         task = await tasks.get(tx, run.task_id)
         for item in _chunked(batch):
@@ -82,6 +93,8 @@ class Recorder:
                 key = key_of(run.id, item.offset)
                 await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.PROGRESS)
             else:
+                if _answered(item[1]):
+                    await accounts.went_through(tx, run.id, self._lifecycle.clock())
                 task = await self._event(tx, run, task, *item)
         return True
 
@@ -93,19 +106,18 @@ class Recorder:
                     reason = task.reason or f"{run.agent_id} works on it"
                     return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_STARTED, reason=reason)
             case Question() | PermissionRequest():
-                return await self._question(tx, run, task, event)
+                return await self._asking.ask(tx, run, task, event)
             case Accepted():
                 await self._accepted(tx, task, event)
             case Usage():
-                tokens, cost = _counted(event)
-                await runs.add_usage(tx, run.id, tokens, cost)
-                now = self._lifecycle.clock()
-                await projects.add_usage(tx, run.project_id, now, tokens=tokens, cost=cost)
+                return await self._meter.count(tx, run, task, self._use(run, task, event))
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
             case Attached():
                 await self._attached(tx, run, task, offset, event)
             case RateLimit():
+                account = await self._account(tx, run)
+                await self._limits.warned(tx, account, event.used, event.message, event.resets_at)
                 post = Post(text=said(event.message, "⏳"))
                 thread = self._lifecycle.thread(task)
                 await thread.say(tx, post, key=key_of(run.id, offset), urgency=Lane.NOTICE)
@@ -114,6 +126,20 @@ class Recorder:
             case _:
                 pass
         return task
+
+    def _use(self, run: Run, task: Task, event: Usage) -> Use:
+        tokens, cost = _counted(event)
+        return Use(
+            at=self._lifecycle.clock(),
+            project_id=run.project_id,
+            agent_id=run.agent_id,
+            person_id=task.requested_by,
+            task_id=task.id,
+            model=event.model[:100],
+            tokens=tokens,
+            cost=cost,
+            call_id=event.call_id[:200],
+        )
 
     async def _attached(self, tx: Tx, run: Run, task: Task, offset: int, event: Attached) -> None:
         """A file of the agent's, in the thread."""
@@ -125,39 +151,6 @@ class Recorder:
         post = Post(text=f"📎 {plain(event.name)}", files=(file,))
         key = key_of(run.id, offset)
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
-
-    async def _question(self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest) -> Task:
-        """Store what the agent asks, and ask it in the thread, above everything that is only progress."""
-        permission = isinstance(event, PermissionRequest)
-        if isinstance(event, PermissionRequest):
-            text = f"{event.action}\n\n{event.detail}".strip()
-            shown = plain(event.action) + (f"\n{fence(event.detail)}" if event.detail else "")
-        else:
-            text, shown = event.text, "\n".join(map(plain, event.text.split("\n")))
-        asked = OpenQuestion(
-            id=key_of(run.id, event.request_id)[:10],
-            task_id=task.id,
-            run_id=run.id,
-            request_id=event.request_id,
-            text=text,
-            choices=event.choices,
-            asked_at=self._lifecycle.clock(),
-        )
-        if not await messages.ask(tx, asked):
-            return task
-        post = Post(
-            card=Card(title="May it?" if permission else "The agent asks", tone=Tone.WARN),
-            text=shown if event.choices else f"{shown}\n\n_Answer here in words._",
-            actions=tuple(
-                Action(label=choice, line=f'task answer {task.id} question:{asked.id} "{_quoted(choice)}"')
-                for choice in event.choices
-            ),
-        )
-        await self._lifecycle.thread(task).say(tx, post, key=key_of("ask", asked.id), urgency=Lane.URGENT)
-        if task.status is TaskStatus.IN_PROGRESS:
-            reason = "asks: " + text.strip().partition("\n")[0][:120]
-            return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_QUESTION, reason=reason)
-        return task
 
     async def _accepted(self, tx: Tx, task: Task, event: Accepted) -> None:
         state = MessageState.DELIVERED if event.ok else MessageState.KEPT
@@ -180,13 +173,20 @@ class Recorder:
 
     async def _result(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
         """The agent has ended: on to verification, or end the run by what became of it."""
-        await messages.close(tx, run.id)
+        answered = await messages.close(tx, run.id)
         if event.outcome is Outcome.DONE:
             await runs.update(tx, run.id, outcome=Outcome.DONE, result=event.text[:100_000])
             return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_COMPLETED)
-        await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome, event.text)
         if event.outcome is Outcome.LIMITED:
+            await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome)
             return await self._limited(tx, run, task, event)
+        await runs.end(tx, run.id, self._lifecycle.clock(), event.outcome, event.text)
+        if task.status is TaskStatus.WAITING_INPUT:
+            why = "its agent ended while it waited for people"
+            return await interrupted(self._lifecycle, tx, task, run.id, why)
+        if answered:
+            reason = "its agent ended before it heard the answer; starting again"
+            return await self._lifecycle.advance(tx, task, TaskEvent.RECOVERY, reason=reason)
         again = await runs.outcome_before(tx, run) == Outcome.STOPPED
         if event.outcome is Outcome.STOPPED and not again:
             reason = "its agent was stopped from outside; starting again"
@@ -200,17 +200,22 @@ class Recorder:
         )
 
     async def _limited(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
+        """The account is at its limit: the task rests, and its agent's words stay for whoever goes on."""
+        account = await self._limits.hit(tx, await self._account(tx, run), event.resets_at, event.text)
         now = self._lifecycle.clock()
-        until = event.resets_at if event.resets_at and now < event.resets_at < now + _RESET_MAX else None
-        until = until or now + retry_delay(self._settings, task.attempts)
-        words = f"the account of {run.agent_id} is at its limit; goes on in {duration(until - now)}"
+        words, until = words_of(account, now), account.resets_at or now
         task = await self._lifecycle.advance(
             tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=words, not_before=until
         )
-        post = Post(text=f"⏸ {plain(words[0].upper() + words[1:])}.\n\n{said(event.text)}".strip())
+        lead = f"⏸ Account {plain(account.id)} is at its limit until {hour(until, now)}, in {duration(until - now)}."
+        post = Post(text=f"{lead}\n\n{said(event.text)}".strip())
         key = key_of(run.id, "limited")
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
         return task
+
+    async def _account(self, tx: Tx, run: Run) -> str:
+        """The account that a run works with."""
+        return (await accounts.of_agents(tx, [run.agent_id])).get(run.agent_id, run.agent_id)
 
 
 def _chunked(batch: Batch) -> Iterator[_Chunk | tuple[int, Event]]:
@@ -240,10 +245,23 @@ def _as_text(event: Event) -> Text | None:
     return None
 
 
+def _answered(event: Event) -> bool:
+    """Whether *event* shows that a request of the agent's went through."""
+    match event:
+        case Usage():
+            return event.tokens > 0
+        case Result():
+            return event.outcome in (Outcome.DONE, Outcome.FAILED)
+        case _:
+            return isinstance(event, Question | PermissionRequest)
+
+
+def _spoken(batch: Batch) -> str:
+    """What the agent itself has said in *batch*."""
+    texts = (_as_text(event) for _, event in batch if isinstance(event, Text))
+    return "".join(text.text for text in texts if text is not None)
+
+
 def _counted(event: Usage) -> tuple[int, float]:
     """The tokens and the money of *event* as the store can count them, whatever an agent says."""
     return min(event.tokens, _TOKENS_MAX), event.cost if math.isfinite(event.cost) else 0.0
-
-
-def _quoted(choice: str) -> str:
-    return choice.replace("\\", "\\\\").replace('"', '\\"')

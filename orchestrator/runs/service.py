@@ -1,11 +1,14 @@
 """All runs: a driver for each that lives, none for those that have ended, and no lease without a run."""
 
 import asyncio
+from typing import Any
 
 import structlog
 
 from orchestrator.jobs import Jobs
+from orchestrator.runs import control
 from orchestrator.runs.driver import Driver, Tools
+from orchestrator.runs.folder import RunFolder
 from orchestrator.store import runs
 from orchestrator.store.database import Signal
 from orchestrator.store.runs import Run
@@ -42,6 +45,16 @@ class Runs:
                     self._jobs.start(name, self._take_down(gone))
                     changes += 1
             return changes
+
+    def ask(self, run_id: str, op: str, **fields: Any) -> None:
+        """Ask a run's supervisor for something; the journal tells what came of it, if it answers at all."""
+        self._jobs.start(f"{op} {run_id}", self._ask(run_id, op, fields))
+
+    async def _ask(self, run_id: str, op: str, fields: dict[str, Any]) -> None:
+        try:
+            await control.request(RunFolder(self._tools.folders / run_id), op, **fields)
+        except (control.NobodyListens, TimeoutError) as fault:
+            log.warning("run.no_answer", run=run_id, op=op, fault=repr(fault))
 
     async def close(self) -> None:
         """Stop driving; the agents go on working."""

@@ -1,4 +1,4 @@
-"""Words and answers of people for agents, and the agents' open questions, in the store."""
+"""Words and answers of people for agents, in the store, and what becomes of them when a run ends."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -20,6 +20,18 @@ class MessageState(StrEnum):
     KEPT = "kept"
     """The agent could not take it; the next run is told."""
     WITHDRAWN = "withdrawn"
+
+
+class QuestionState(StrEnum):
+    """What has become of an agent's question."""
+
+    OPEN = "open"
+    """An agent waits for the answer."""
+    KEPT = "kept"
+    """Its run has ended; an answer is for the next one."""
+    ANSWERED = "answered"
+    VOID = "void"
+    """Nobody wants to know any more."""
 
 
 _OPEN = sa.text("state IN ('queued', 'sent', 'kept')")
@@ -107,8 +119,10 @@ async def settle(tx: Tx, message_id: str, state: MessageState) -> Words | None:
         .where(message.c.id == message_id, message.c.state.in_(_WITH_AGENT))
         .values(state=state)
     )
-    row = await tx.first(sa.select(message).where(message.c.id == message_id)) if changed else None
-    return _words(row) if row else None
+    words = await find(tx, message_id) if changed else None
+    if words and words.request_id and state is MessageState.KEPT:
+        await _keep_answer(tx, words)
+    return words
 
 
 async def claim_kept(tx: Tx, task_id: str, run_id: str) -> list[Words]:
@@ -147,69 +161,49 @@ async def told(tx: Tx, run_id: str) -> list[Words]:
     return [_words(row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenQuestion:
-    """What an agent has asked and how it was answered."""
+async def close(tx: Tx, run_id: str) -> bool:
+    """The run has ended: what it was not told is kept for the next one, what it asked stays open for it.
 
-    id: str
-    task_id: str
-    run_id: str
-    request_id: str
-    text: str
-    choices: tuple[str, ...]
-    asked_at: float
-    answer: str | None = None
-    answered_by: str = ""
-
-
-def _question(row: Row) -> OpenQuestion:
-    return OpenQuestion(**{**row, "choices": tuple(row["choices"])})
-
-
-async def ask(tx: Tx, new: OpenQuestion) -> bool:
-    """Store a question; False where it is known."""
-    return await tx.execute(insert_new(question).values(**asdict(new))) > 0
-
-
-async def find_question(tx: Tx, question_id: str) -> OpenQuestion | None:
-    """Return the question, or None."""
-    row = await tx.first(sa.select(question).where(question.c.id == question_id))
-    return _question(row) if row else None
-
-
-async def open_questions(tx: Tx, task_id: str) -> list[OpenQuestion]:
-    """The unanswered questions of a task, oldest first."""
-    rows = await tx.all(
-        sa.select(question)
-        .where(question.c.task_id == task_id, question.c.answer.is_(None))
-        .order_by(question.c.asked_at)
+    True where an answer was on its way to it.
+    """
+    mine = message.c.run_id == run_id
+    answers = await tx.all(
+        sa.select(message).where(_OPEN, mine, message.c.state.in_(_WITH_AGENT), message.c.request_id != "")
     )
-    return [_question(row) for row in rows]
-
-
-async def old_questions(tx: Tx, before: float) -> list[OpenQuestion]:
-    """Questions that nobody has answered since *before*."""
-    rows = await tx.all(sa.select(question).where(sa.text("answer IS NULL"), question.c.asked_at <= before))
-    return [_question(row) for row in rows]
-
-
-async def answer(tx: Tx, question_id: str, text: str, by: str) -> bool:
-    """Answer a question; False where another was faster."""
-    return bool(
-        await tx.execute(
-            question.update()
-            .where(question.c.id == question_id, question.c.answer.is_(None))
-            .values(answer=text, answered_by=by)
-        )
-    )
-
-
-async def close(tx: Tx, run_id: str) -> None:
-    """Close what a run has asked: it has ended and can no longer be told."""
-    where = (question.c.run_id == run_id, sa.text("answer IS NULL"))
-    await tx.execute(question.update().where(*where).values(answer="", answered_by=""))
+    kept = [await _keep_answer(tx, _words(row)) for row in answers]
     await tx.execute(
         message.update()
-        .where(message.c.run_id == run_id, message.c.state.in_((*_WITH_AGENT, MessageState.KEPT)))
+        .where(mine, message.c.state.in_((*_WITH_AGENT, MessageState.KEPT)))
         .values(state=MessageState.KEPT, run_id="")
     )
+    await tx.execute(
+        question.update()
+        .where(question.c.run_id == run_id, question.c.state == QuestionState.OPEN)
+        .values(state=QuestionState.KEPT)
+    )
+    return any(kept)
+
+
+async def _keep_answer(tx: Tx, words: Words) -> bool:
+    """Keep an answer that its agent was not told: for the next run's prompt, and for when that asks again.
+
+    False where no person gave it: it is decided anew.
+    """
+    where = (
+        question.c.task_id == words.task_id,
+        question.c.run_id == words.run_id,
+        question.c.request_id == words.request_id,
+    )
+    asked = await tx.first(sa.select(question).where(*where))
+    fields: dict[str, str] = {"state": MessageState.WITHDRAWN}
+    if asked is not None:
+        told = in_answer_to(words.text, asked["text"])
+        fields = {"state": MessageState.KEPT, "run_id": "", "request_id": "", "text": told}
+        await tx.execute(question.update().where(*where).values(granted=asked["wish"] is not None))
+    await tx.execute(message.update().where(message.c.id == words.id).values(**fields))
+    return asked is not None
+
+
+def in_answer_to(answer: str, text: str) -> str:
+    """An answer as it reads where its question is not at hand."""
+    return f"{answer} (in answer to: {text})"

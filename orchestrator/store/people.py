@@ -141,13 +141,38 @@ async def unlink(tx: Tx, transport: str, name_there: str) -> str:
     return str(row["person_id"])
 
 
-async def record(tx: Tx, now: float, who: str, what: str, verdict: str, detail: str = "") -> None:
+async def record(
+    tx: Tx,
+    now: float,
+    who: str,
+    what: str,
+    verdict: str,
+    detail: str = "",
+    *,
+    project_id: str = "",
+    task_id: str = "",
+) -> None:
     """Add a line to the audit trail."""
-    await tx.execute(
-        audit.insert().values(at=now, who=who, what=what[:500], verdict=verdict, detail=detail[:500])
-    )
+    row = {"at": now, "who": who, "what": what[:500], "verdict": verdict, "detail": detail[:500]}
+    await tx.execute(audit.insert().values(**row, project_id=project_id, task_id=task_id))
 
 
-async def trail(tx: Tx, limit: int = 50) -> list[Row]:
-    """The last lines of the audit trail, latest first."""
-    return list(await tx.all(sa.select(audit).order_by(audit.c.id.desc()).limit(limit)))
+def _about(who: str | None, task_id: str | None) -> list[sa.ColumnElement[bool]]:
+    where = [] if who is None else [audit.c.who == who]
+    if task_id is not None:
+        where.append(sa.or_(audit.c.task_id == task_id, audit.c.what.contains(task_id, autoescape=True)))
+    return where
+
+
+async def trail(
+    tx: Tx, limit: int = 50, offset: int = 0, *, who: str | None = None, task_id: str | None = None
+) -> list[Row]:
+    """Lines of the audit trail, latest first; all, or one person's, or those about a task."""
+    query = sa.select(audit).where(*_about(who, task_id)).order_by(audit.c.id.desc())
+    return list(await tx.all(query.limit(limit).offset(offset)))
+
+
+async def trail_length(tx: Tx, *, who: str | None = None, task_id: str | None = None) -> int:
+    """How many lines the audit trail has."""
+    query = sa.select(sa.func.count()).select_from(audit).where(*_about(who, task_id))
+    return int(await tx.scalar(query) or 0)

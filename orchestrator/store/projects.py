@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState
+from orchestrator.projects import Agent, Approval, MergeStrategy, Project, Repo, RepoKind, RepoState, Sandbox
 from orchestrator.store.database import Row, Signal, Tx, upsert
 from orchestrator.store.schema import agent, binding, project, repo, run, task, usage, workspace
 
@@ -15,6 +15,7 @@ from orchestrator.store.schema import agent, binding, project, repo, run, task, 
 def _project(row: Row) -> Project:
     fields = dict(row)
     fields["approval"] = Approval(fields["approval"])
+    fields["sandbox"] = Sandbox(fields["sandbox"])
     fields["merge_strategy"] = MergeStrategy(fields["merge_strategy"])
     fields["test_commands"] = tuple(fields["test_commands"])
     fields["copy_files"] = tuple(fields["copy_files"])
@@ -143,8 +144,16 @@ async def add_agent(tx: Tx, new: Agent) -> None:
     """Store a new agent, or raise Conflict where its name is taken."""
     if await tx.first(sa.select(agent.c.id).where(agent.c.id == new.id)):
         raise Conflict(f"there is an agent {new.id!r} already; `agent remove {new.id}` first")
-    await tx.execute(agent.insert().values(**asdict(new)))
+    values = asdict(new) | {"account": new.account or new.type, "kind": new.kind or new.type}
+    await tx.execute(agent.insert().values(**values))
     tx.signals.add(Signal.WORK)
+
+
+async def edit_agent(tx: Tx, agent_id: str, **fields: Any) -> Agent:
+    """Change fields of an agent and return it as it is then."""
+    await tx.execute(agent.update().where(agent.c.id == agent_id).values(**fields))
+    tx.signals.add(Signal.WORK)
+    return await get_agent(tx, agent_id)
 
 
 async def agents(tx: Tx) -> list[Agent]:
@@ -160,8 +169,20 @@ async def get_agent(tx: Tx, agent_id: str) -> Agent:
     return Agent(**row)
 
 
+async def stand_ins(tx: Tx, agent_id: str) -> list[Agent]:
+    """The agents that can go on where *agent_id* is at its limit: of its class, with an account of their own."""
+    own = agent.alias()
+    rows = await tx.all(
+        sa.select(agent)
+        .join(own, sa.and_(own.c.kind == agent.c.kind, own.c.account != agent.c.account))
+        .where(own.c.id == agent_id)
+        .order_by(agent.c.id)
+    )
+    return [Agent(**row) for row in rows]
+
+
 async def remove_agent(tx: Tx, agent_id: str) -> None:
-    """Remove an agent; refused while it works."""
+    """Remove an agent; refused while it works. Any other may go on with its tasks, except those for it alone."""
     await get_agent(tx, agent_id)
     busy = await tx.column(
         sa.select(run.c.task_id).where(run.c.agent_id == agent_id, run.c.ended_at.is_(None))
@@ -169,6 +190,8 @@ async def remove_agent(tx: Tx, agent_id: str) -> None:
     if busy:
         raise Conflict(f"agent {agent_id!r} works on {', '.join(busy)}; wait, or stop that task first")
     await tx.execute(agent.delete().where(agent.c.id == agent_id))
+    own = (task.c.agent_id == agent_id, task.c.pinned.is_(sa.false()))
+    await tx.execute(task.update().where(*own).values(agent_id=""))
     tx.signals.add(Signal.WORK)
 
 

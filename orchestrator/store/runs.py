@@ -22,9 +22,17 @@ class Run:
     deadline: float
     journal_offset: int = 0
     """How far the journal has been read into the store, in bytes."""
+    seen_at: float = 0.0
+    """When the agent was last seen at work, as far as the journal has been read; 0 for not yet."""
+    care: str = ""
+    """What was done last because it gave no sign of life (`runs.life.Care`), and when."""
+    care_at: float = 0.0
     session_id: str | None = None
     tokens: int = 0
     cost: float = 0.0
+    reserved_tokens: float = 0.0
+    """What was expected of it when it began: set aside from the budgets while it lives."""
+    reserved_cost: float = 0.0
     ended_at: float | None = None
     outcome: str = ""
     result: str = ""
@@ -57,6 +65,16 @@ async def update(tx: Tx, run_id: str, **fields: Any) -> bool:
     return bool(
         await tx.execute(run.update().where(run.c.id == run_id, run.c.ended_at.is_(None)).values(**fields))
     )
+
+
+async def read_on(tx: Tx, run_id: str, offset: int, words: str, keep: int, **seen: Any) -> bool:
+    """Note how far a live run's journal is read, what its agent said there, and what was *seen* of its life; False
+    where the run has ended.
+
+    While it lives, its result is the last *keep* characters that its agent has said.
+    """
+    heard = {"result": sa.func.substr(run.c.result + words, -keep)} if words else {}
+    return await update(tx, run_id, journal_offset=offset, **heard, **seen)
 
 
 async def postpone(tx: Tx, run_id: str, seconds: float) -> None:
@@ -113,6 +131,12 @@ async def outcome_before(tx: Tx, current: Run) -> str:
 async def overdue(tx: Tx, now: float) -> list[Run]:
     """Live runs past their deadline."""
     rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.deadline <= now))
+    return [_run(row) for row in rows]
+
+
+async def quiet(tx: Tx, before: float) -> list[Run]:
+    """Live runs whose agents have not been seen at work since *before*."""
+    rows = await tx.all(sa.select(run).where(sa.text("ended_at IS NULL"), run.c.seen_at <= before))
     return [_run(row) for row in rows]
 
 

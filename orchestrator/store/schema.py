@@ -52,11 +52,13 @@ project = sa.Table(
     sa.Column("token_budget", sa.Integer),
     sa.Column("approval", Text, nullable=False),
     sa.Column("merge_strategy", Text, nullable=False),
+    sa.Column("sandbox", Text, nullable=False, server_default="none"),
     sa.Column("test_commands", sa.JSON, nullable=False),
     sa.Column("setup_command", Text, nullable=False),
     sa.Column("copy_files", sa.JSON, nullable=False),
     sa.Column("run_timeout", sa.Float, nullable=False),
     sa.Column("max_retries", sa.Integer, nullable=False),
+    sa.Column("failover", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 binding = sa.Table(
@@ -78,6 +80,25 @@ agent = sa.Table(
     sa.Column("profile", Text, nullable=False, server_default=""),
     sa.Column("config", sa.JSON, nullable=False),
     sa.Column("created_at", Time, nullable=False),
+    sa.Column("account", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+)
+
+agent_account = sa.Table(  # `account` has the accounts of people
+    "agent_account",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False, server_default=""),
+    sa.Column("resets_at", Time),
+    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("used", sa.Float),
+    sa.Column("window_words", Text, nullable=False, server_default=""),
+    sa.Column("updated_at", Time, nullable=False),
+    sa.Column("canary", Text, nullable=False, server_default=""),
+    sa.Column("canary_run", Text, nullable=False, server_default=""),
+    sa.CheckConstraint("state IN ('ok', 'limited', 'trying')", name="state"),
+    _partial("agent_account_closed", "id", where="state <> 'ok'"),
 )
 
 task = sa.Table(
@@ -103,12 +124,22 @@ task = sa.Table(
     sa.Column("base_commit", Text, nullable=False, server_default=""),
     sa.Column("approved_by", Text, nullable=False, server_default=""),
     sa.Column("alerted_at", Time),
+    sa.Column("agent_id", Text, nullable=False, server_default=""),
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     # How many needed tasks are not COMPLETED; kept by store.tasks, so that promotion needs no search.
     sa.Column("unmet", sa.Integer, nullable=False, server_default="0"),
     sa.CheckConstraint(f"status IN ({_statuses(frozenset(TaskStatus))})", name="status"),
     sa.Index("task_recent", "created_at", "id"),
     sa.Index("task_by_project", "project_id", "created_at", "id"),
-    _partial("task_open", "status", "project_id", "priority", "created_at", where="status <> 'COMPLETED'"),
+    _partial(
+        "task_open",
+        "status",
+        "project_id",
+        "agent_id",
+        "priority",
+        "created_at",
+        where="status <> 'COMPLETED'",
+    ),
     _partial("task_approved", "id", where="status = 'AWAITING_APPROVAL' AND approved_by <> ''"),
     _partial("task_promotable", "id", where="status = 'DEFINED' AND unmet = 0"),
     _partial("task_resting", "not_before", where="status = 'PAUSED' AND not_before IS NOT NULL"),
@@ -143,9 +174,14 @@ run = sa.Table(
     sa.Column("created_at", Time, nullable=False),
     sa.Column("deadline", Time, nullable=False),
     sa.Column("journal_offset", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("seen_at", Time, nullable=False, server_default="0"),
+    sa.Column("care", Text, nullable=False, server_default=""),
+    sa.Column("care_at", Time, nullable=False, server_default="0"),
     sa.Column("session_id", Text),
     sa.Column("tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Column("cost", sa.Float, nullable=False, server_default="0"),
+    sa.Column("reserved_tokens", sa.Float, nullable=False, server_default="0"),
+    sa.Column("reserved_cost", sa.Float, nullable=False, server_default="0"),
     sa.Column("ended_at", Time),
     sa.Column("outcome", Text, nullable=False, server_default=""),
     sa.Column("result", Text, nullable=False, server_default=""),
@@ -198,7 +234,29 @@ question = sa.Table(
     sa.Column("asked_at", Time, nullable=False),
     sa.Column("answer", Text),
     sa.Column("answered_by", Text, nullable=False, server_default=""),
-    _partial("question_open", "asked_at", where="answer IS NULL"),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("wish", sa.JSON),
+    sa.Column("fingerprint", Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
+    sa.Column("allowed_by", Text, nullable=False, server_default=""),
+    sa.Column("granted", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("reminded", sa.Integer, nullable=False, server_default="0"),
+    _partial("question_open", "task_id", "asked_at", where="state IN ('open', 'kept')"),
+)
+
+policy_rule = sa.Table(
+    "policy_rule",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column(
+        "project_id", Text, sa.ForeignKey("project.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.Column("effect", Text, nullable=False),
+    sa.Column("tool", Text, nullable=False),
+    sa.Column("path", Text, nullable=False),
+    sa.Column("command", Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
 )
 
 usage = sa.Table(
@@ -210,6 +268,42 @@ usage = sa.Table(
     sa.Column("cost", sa.Float, nullable=False),
     sa.Column("finished", sa.Integer, nullable=False),
     sa.Index("usage_hour", "hour"),
+)
+
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True),
+    # No foreign keys: what was used stays known when its task or project is deleted.
+    sa.Column("project_id", Text, primary_key=True),
+    sa.Column("agent_id", Text, primary_key=True),
+    sa.Column("person_id", Text, primary_key=True),
+    sa.Column("task_id", Text, primary_key=True),
+    sa.Column("model", Text, primary_key=True),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Index("spending_task", "task_id"),
+)
+
+model_call = sa.Table(
+    "model_call",
+    metadata,
+    sa.Column("task_id", Text, primary_key=True),
+    sa.Column("call_id", Text, primary_key=True),
+    sa.Column("at", Time, nullable=False),
+    sa.Index("model_call_at", "at"),
+)
+
+budget = sa.Table(
+    "budget",
+    metadata,
+    sa.Column("scope", Text, primary_key=True),
+    sa.Column("of", Text, primary_key=True),
+    sa.Column("unit", Text, primary_key=True),
+    sa.Column("amount", sa.Float, nullable=False),
+    sa.Column("told", sa.Integer, nullable=False),
+    sa.Column("told_on", sa.Integer, nullable=False),
 )
 
 thread = sa.Table(
@@ -350,6 +444,9 @@ audit = sa.Table(
     sa.Column("what", Text, nullable=False),
     sa.Column("verdict", Text, nullable=False),
     sa.Column("detail", Text, nullable=False, server_default=""),
+    sa.Column("project_id", Text, nullable=False, server_default=""),
+    sa.Column("task_id", Text, nullable=False, server_default=""),
+    sa.Index("audit_who", "who", "id"),
 )
 
 flag = sa.Table(

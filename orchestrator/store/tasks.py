@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.store.database import Row, Signal, Tx
-from orchestrator.store.schema import dependency, project, task, task_event, workspace
+from orchestrator.store.schema import agent, dependency, project, task, task_event, workspace
 from orchestrator.tasks import OPEN, RUNNING, Priority, Task, TaskEvent, TaskStatus
 
 _COLUMNS = [c for c in task.c if c.name != "unmet"]
@@ -213,45 +213,67 @@ async def holds_workspace(tx: Tx, task_id: str) -> bool:
     return bool(await tx.scalar(sa.select(_holds_workspace(sa.literal(task_id)))))
 
 
-async def ready(tx: Tx, now: float, per_project: int) -> list[Task]:
-    """The READY tasks that are due, the first *per_project* of each project."""
+async def ready(
+    tx: Tx, now: float, each: int, agents: Collection[str] = (), besides: Collection[str] = ()
+) -> list[Task]:
+    """The READY tasks that are due: of each project the first *each* for any agent, and for each of *agents*.
+
+    *besides* names tasks that are looked at wherever they stand in their order.
+    """
     inner = task.alias()
+    owners = sa.union_all(
+        sa.select(sa.literal("").label("id")), sa.select(agent.c.id).where(agent.c.id.in_(list(agents)))
+    ).cte()
     first = (
         sa.select(inner.c.id)
-        .where(
-            inner.c.status == sa.literal_column("'READY'"),
-            inner.c.status != sa.literal_column("'COMPLETED'"),
-            inner.c.project_id == project.c.id,
-            inner.c.unmet == 0,
-            sa.or_(inner.c.not_before.is_(None), inner.c.not_before <= now),
-            ~_holds_workspace(inner.c.id),
-        )
+        .where(inner.c.project_id == project.c.id, inner.c.agent_id == owners.c.id, *_startable(inner, now))
         .order_by(inner.c.priority, inner.c.created_at, inner.c.id)
-        .limit(per_project)
-        .correlate(project)
+        .limit(each)
+        .correlate(project, owners)
     )
     rows = await tx.all(
-        sa.select(*_COLUMNS).select_from(project.join(task, task.c.id.in_(first))).order_by(task.c.id)
+        sa.select(*_COLUMNS)
+        .select_from(project.join(owners, sa.true()).join(task, task.c.id.in_(first)))
+        .order_by(task.c.id)
     )
-    return [_task(row) for row in rows]
+    named = sa.select(*_COLUMNS).where(task.c.id.in_(list(besides)), *_startable(task, now))
+    more = await tx.all(named) if any(besides) else ()
+    return list({row["id"]: _task(row) for row in (*rows, *more)}.values())
+
+
+async def held(tx: Tx, agent_ids: Collection[str]) -> list[str]:
+    """The tasks of these agents that wait: rest for their account, or are ready."""
+    waits = sa.text("status <> 'COMPLETED' AND status IN ('READY', 'PAUSED')")
+    rests = sa.or_(task.c.status == TaskStatus.READY, task.c.not_before.is_not(None))
+    mine = sa.select(task.c.created_at, task.c.id).where(waits, rests, task.c.agent_id.in_(list(agent_ids)))
+    return [row["id"] for row in sorted(await tx.all(mine), key=lambda row: (row["created_at"], row["id"]))]
+
+
+def _startable(one: sa.FromClause, now: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """What must hold of a task (or an alias) that an agent can begin; said so that the partial index serves it."""
+    return (
+        one.c.status == sa.literal_column("'READY'"),
+        one.c.status != sa.literal_column("'COMPLETED'"),
+        one.c.unmet == 0,
+        sa.or_(one.c.not_before.is_(None), one.c.not_before <= now),
+        ~_holds_workspace(one.c.id),
+    )
 
 
 async def any_ready(tx: Tx, now: float) -> bool:
     """Whether any READY task is due."""
-    due = sa.or_(task.c.not_before.is_(None), task.c.not_before <= now)
-    query = sa.select(task.c.id).where(
-        sa.text("status = 'READY' AND status <> 'COMPLETED' AND unmet = 0"),
-        due,
-        ~_holds_workspace(task.c.id),
-    )
-    return await tx.first(query.limit(1)) is not None
+    return await tx.first(sa.select(task.c.id).where(*_startable(task, now)).limit(1)) is not None
 
 
-async def resting(tx: Tx, now: float, limit: int = 500) -> list[Task]:
-    """PAUSED tasks whose time has come."""
+async def resting(tx: Tx, limit: int | None = None) -> list[Task]:
+    """The tasks that are PAUSED by an account's limit, in the order in which they were.
+
+    They are few: no more than were running when their account's limit was hit.
+    """
     rows = await tx.all(
         sa.select(*_COLUMNS)
-        .where(sa.text("status = 'PAUSED' AND not_before IS NOT NULL"), task.c.not_before <= now)
+        .where(sa.text("status = 'PAUSED' AND not_before IS NOT NULL"))
+        .order_by(task.c.updated_at, task.c.id)
         .limit(limit)
     )
     return [_task(row) for row in rows]

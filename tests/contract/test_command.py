@@ -16,6 +16,7 @@ from orchestrator.agent import (
     CannotSend,
     Event,
     Outcome,
+    PermissionRequest,
     Question,
     RateLimit,
     Result,
@@ -23,6 +24,7 @@ from orchestrator.agent import (
     SendMode,
     Session,
     Text,
+    ToolKind,
     Usage,
 )
 from orchestrator.errors import UserError
@@ -141,6 +143,31 @@ async def test_a_question_waits_for_its_answer(bench: Bench) -> None:
         await bench.adapter.answer("q", "red")
     assert (await running).outcome is Outcome.DONE
     assert bench.text == "took blue"
+
+
+async def test_a_permission_is_asked_with_what_a_policy_decides_by(bench: Bench) -> None:
+    lines = [
+        "::permit id=1 tool=run::rm -rf b",
+        "::permit id=2 tool=edit::a/b.py",
+        "::permit id=3 tool=deploy::prod",
+    ]
+    code = f"input(); print({chr(10).join(lines)!r}, flush=True); print('took', input(), input(), input())"
+    await bench.start(code, interactive=True)
+    running = asyncio.create_task(bench.finish())
+    await bench.until(lambda: len(bench.events) == 3)
+    path = str(bench.folder / "a/b.py")
+    assert bench.events == [
+        PermissionRequest(
+            "1", "run a command", "rm -rf b", tool="run", tool_kind=ToolKind.RUN, command="rm -rf b"
+        ),
+        PermissionRequest(
+            "2", "change a file", "a/b.py", tool="edit", tool_kind=ToolKind.EDIT, paths=(path,)
+        ),
+        PermissionRequest("3", "use deploy", "prod", tool="deploy"),
+    ]
+    for number, choice in enumerate(("allow", "deny", "not\ntoday"), 1):
+        await bench.adapter.answer(str(number), choice)
+    assert (await running).text.endswith("took allow deny not today")
 
 
 async def test_words_reach_an_interactive_program_and_no_other(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """People who speak with an orchestrator over a seam of their own: the harness of what is tested through the gateway."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def check_agent(agent_type: str, config: dict[str, Any]) -> None:
 class Chat:
     """People who speak with an orchestrator; answers are read from its outbox."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, supervisor: Sequence[str] = ("false",)) -> None:
         accounts = {"ann": "admin", "olga": "operator", "vic": "viewer"}
         settings = Settings(
             data_dir=folder,
@@ -43,7 +44,7 @@ class Chat:
         self.orchestrator = Orchestrator(
             settings,
             homes={"chat": "main"},
-            supervisor=["false"],
+            supervisor=supervisor,
             check_agent=check_agent,
             version="1.2.3",
             request_restart=lambda: self.restarts.append(True),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.agent import Event, Outcome, Question, RateLimit, Result, Started, Text, Usage
+from orchestrator.cycle.asker import Asker
 from orchestrator.cycle.assigner import Assigner
 from orchestrator.cycle.promoter import Promoter
 from orchestrator.cycle.reminder import Reminder
@@ -22,10 +23,12 @@ from orchestrator.cycle.rescuer import Rescuer
 from orchestrator.cycle.resumer import Resumer
 from orchestrator.delivery.speaker import Speaker
 from orchestrator.errors import UserError
+from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
+from orchestrator.limits import Limits
 from orchestrator.projects import Agent, Project, Repo, RepoKind, RepoState
 from orchestrator.runs.recorder import Recorder
-from orchestrator.settings import RunSettings, SchedulingSettings
+from orchestrator.settings import HostSettings, LimitSettings, RunSettings, SchedulingSettings
 from orchestrator.store import projects, runs, schema, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.migrate import upgrade
@@ -64,15 +67,23 @@ class Life(RuleBasedStateMachine):
         speaker = Speaker({"scripted": "main"}, redact=lambda text: text, clock=self.clock)
         self.life = Lifecycle(speaker, self.clock)
         runs_, scheduling = RunSettings(), SchedulingSettings()
-        self.recorder = Recorder(self.life, runs_, 1_000_000)
+        limits = Limits(self.life, LimitSettings())
+        self.recorder = Recorder(self.life, runs_, limits, 1_000_000)
         assigner = Assigner(
-            self.db, self.life, scheduling, worktrees_folder=Path("w"), new_id=lambda: secrets.token_hex(6)
+            self.db,
+            self.life,
+            scheduling,
+            limits,
+            host=Host(HostSettings(), self.folder),
+            worktrees_folder=Path("w"),
+            new_id=lambda: secrets.token_hex(6),
         )
         self.steps = {
             "promote": Promoter(self.db, self.life).run_once,
-            "resume": Resumer(self.db, self.life).run_once,
+            "resume": Resumer(self.db, self.life, limits).run_once,
             "remind": Reminder(self.db, self.life, scheduling).run_once,
             "rescue": Rescuer(self.db, self.life, runs_).run_once,
+            "questions": Asker(self.db, self.life, runs_).run_once,
             "assign": assigner.run_once,
         }
         self.offset = 0

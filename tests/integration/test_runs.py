@@ -109,7 +109,7 @@ async def test_an_answer_after_the_input_timeout_brings_the_task_back(
     task = await chat.with_running_task()
     await tell(chat, task, Question("q", "Which colour?", ("red", "blue")))
     clock.forward(90_000)
-    await steps(chat, "rescue")
+    await steps(chat, "questions")
     assert await chat.status(task) == "PAUSED"
     if how == "answer":
         await chat.say(f"task answer {task} blue")

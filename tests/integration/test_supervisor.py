@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.agent import Accepted, Event, Outcome, Result, RunContext, Started, Text
+from orchestrator.agent import Accepted, Event, Outcome, Probed, Result, RunContext, Started, Text
 from orchestrator.runs import control, journal, process
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.process import ProcessId
@@ -36,7 +36,7 @@ class House:
         self.env = ENV | {process.MARK: self.run_id}
         self.supervisors = process.Standby(SUPERVISOR, ENV)
 
-    def spawn(self, code: str = "", **config: Any) -> process.Spawned:
+    def spawn(self, code: str = "", memory_max: int | None = None, **config: Any) -> process.Spawned:
         self.folder.create()
         spawned = self.supervisors.take()
         assert spawned.id is not None
@@ -51,7 +51,7 @@ class House:
             config=config,
             env=self.env,
         )
-        self.folder.write_spec(Spec(context, "command", 0.5, 1_000_000))
+        self.folder.write_spec(Spec(context, "command", 0.5, 1_000_000, memory_max))
         return spawned
 
     def start(self, code: str, **config: Any) -> None:
@@ -64,6 +64,13 @@ class House:
 
     def text(self) -> str:
         return "\n".join(event.text for event in self.events() if isinstance(event, Text))
+
+    def watching(self) -> tuple[ProcessId, ProcessId]:
+        """The keeper and the supervisor."""
+        keeper = self.folder.read_supervisor()
+        assert keeper is not None
+        [supervisor] = [s.id for s in process.every() if s.parent == keeper.pid]
+        return keeper, supervisor
 
     def alive(self) -> bool:
         return process.alive(self.folder.read_supervisor())
@@ -84,7 +91,10 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path)
     yield one
+    spare = one.supervisors._spare
     await one.supervisors.close()
+    if spare is not None:
+        await spare.ended(30)  # on a busy host it has hardly begun
     await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)
 
 
@@ -189,16 +199,137 @@ async def test_ending_the_tree_ends_what_hid_in_a_session_of_its_own(house: Hous
     assert (await house.result()).outcome is Outcome.STOPPED
 
 
-async def test_what_a_killed_supervisor_left_is_found_by_its_mark(house: House) -> None:
+@pytest.mark.parametrize("which", ["keeper", "supervisor"])
+async def test_when_one_of_the_two_that_watch_a_run_is_killed_the_other_ends_it(
+    house: House, which: str
+) -> None:
+    house.start(HIDES + "print(os.getpid(), flush=True); time.sleep(600)")
+    await house.until(lambda: bool(house.text()))
+    keeper, supervisor = house.watching()
+    orphan = await hidden(house, supervisor)
+    os.kill((keeper if which == "keeper" else supervisor).pid, signal.SIGKILL)
+    await house.until(lambda: not process.alive(keeper) and not process.alive(supervisor))
+    await house.until(lambda: not process.alive(orphan.id))
+    assert process.find(int(house.text())) is None
+
+
+async def test_what_was_left_when_both_that_watch_a_run_were_killed_is_found(house: House) -> None:
     house.start("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     await house.until(lambda: bool(house.text()))
-    supervisor = house.folder.read_supervisor()
-    assert supervisor is not None
-    os.kill(supervisor.pid, signal.SIGKILL)
+    keeper, _ = house.watching()
+    os.killpg(keeper.pid, signal.SIGKILL)
     await house.until(lambda: not house.alive())
     assert process.find(int(house.text())) is not None
-    await process.end_tree(supervisor, house.run_id, 1.0)
+    await process.end_tree(keeper, house.run_id, 1.0)
     assert process.find(int(house.text())) is None
+
+
+HIDES = """
+import os, subprocess, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+os.wait()
+"""
+"""Leaves a process with another parent, in a session of its own and without the run's mark."""
+
+
+async def hidden(house: House, supervisor: ProcessId) -> process.Stat:
+    """What has become the supervisor's child though its agent started it."""
+
+    def found() -> list[process.Stat]:
+        there = process.every()
+        return [s for s in there if s.parent == supervisor.pid and process.mark_of(s.id.pid) is None]
+
+    await house.until(lambda: len(found()) == 1)
+    return found()[0]
+
+
+async def test_what_forked_twice_and_cleared_its_environment_ends_with_its_agent(house: House) -> None:
+    house.start(HIDES + "print(1, flush=True); sys.stdin.readline(); sys.stdin.readline()", interactive=True)
+    await house.until(lambda: bool(house.text()))
+    _, supervisor = house.watching()
+    orphan = await hidden(house, supervisor)
+    await control.request(house.folder, "send", message_id="m1", text="end", mode="queue")
+    assert (await house.result()).outcome is Outcome.DONE
+    assert process.find(orphan.id.pid) is None
+    assert house.folder.read_left() == []
+
+
+@pytest.mark.parametrize("how", ["asked", "killed"])
+async def test_what_forked_twice_and_cleared_its_environment_ends_with_its_run(
+    house: House, how: str
+) -> None:
+    house.start(HIDES + "print(1, flush=True); time.sleep(600)")
+    await house.until(lambda: bool(house.text()))
+    keeper, supervisor = house.watching()
+    orphan = await hidden(house, supervisor)
+    await house.until(lambda: house.folder.read_known() == [supervisor, orphan.id])
+    if how == "killed":
+        os.killpg(keeper.pid, signal.SIGKILL)
+        await house.until(lambda: not house.alive())
+        assert process.alive(orphan.id)
+    assert await process.end_tree(keeper, house.run_id, 1.0, house.folder.read_known()) == []
+    assert not process.alive(orphan.id)
+    assert not process.alive(supervisor)
+
+
+async def test_what_starts_others_faster_than_it_is_ended_does_not_get_away(house: House) -> None:
+    house.start(
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(1, flush=True)\n"
+        "while True:\n"
+        "    if os.fork():\n"
+        "        os._exit(0)\n"
+        "    os.setsid()\n"
+    )
+    await house.until(lambda: bool(house.text()))
+    assert await process.end_tree(house.folder.read_supervisor(), house.run_id, 0.2) == []
+    assert not [s for s in process.every() if process.mark_of(s.id.pid) == house.run_id]
+
+
+async def test_orphans_that_have_ended_leave_no_zombie(house: House) -> None:
+    house.start(HIDES.replace('"600"', '"0.5"') + "print(1, flush=True); time.sleep(600)")
+    await house.until(lambda: bool(house.text()))
+    _, supervisor = house.watching()
+
+    def zombies() -> list[int]:
+        found = (process.stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+        return [s.id.pid for s in found if s is not None and s.ended and s.parent == supervisor.pid]
+
+    await house.until(lambda: bool(zombies()))
+    await house.until(lambda: not zombies())
+
+
+async def test_an_agent_that_uses_more_memory_than_it_may_fails_and_says_so(house: House) -> None:
+    house.start("held = bytearray(200 << 20); import time; time.sleep(600)", memory_max=64 << 20)
+    result = await house.result()
+    assert result.outcome is Outcome.FAILED
+    assert result.text == "it used more than 64 MiB of memory, which `memory_max` allows"
+
+
+@pytest.mark.parametrize(
+    ("code", "works"), [("while True: pass", True), ("import time; time.sleep(600)", False)]
+)
+async def test_a_probe_tells_work_from_rest(house: House, code: str, works: bool) -> None:
+    house.start("print(1, flush=True)\n" + code)
+    await house.until(lambda: bool(house.text()))
+    async with asyncio.timeout(30):
+        while True:
+            await control.request(house.folder, "probe")
+            probed = house.events()[-1]
+            assert isinstance(probed, Probed)
+            assert probed.alive
+            if probed.seconds > 0.3:
+                break
+            await asyncio.sleep(0.5)
+    assert (probed.cpu > 0.01 * probed.seconds) is works
 
 
 async def test_a_process_that_was_given_the_same_pid_is_left_alone(house: House) -> None:

@@ -10,8 +10,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import (
+    AccountLoad,
     AgentLoad,
     Assignment,
+    Gate,
     ProjectLoad,
     ReadyTask,
     Reason,
@@ -142,6 +144,76 @@ def test_a_cooldown_ends_at_its_time() -> None:
     assert started(snapshot(project("p", task("t", not_before=100.0)), now=100.0)) == ["t"]
 
 
+def agents(*loads: str) -> tuple[AgentLoad, ...]:
+    """Agents of the same class, each said as `name:account`, with one free slot."""
+    made = (one.split(":") for one in loads)
+    return tuple(AgentLoad(id=name, free=1, account=account, kind="k") for name, account in made)
+
+
+def for_agent(name: str, agent: str, **fields: object) -> ReadyTask:
+    return replace(task(name), agent=agent, **fields)  # type: ignore[arg-type]
+
+
+def gates(**states: Gate) -> tuple[AccountLoad, ...]:
+    return tuple(AccountLoad(id=name, gate=gate, words=f"{name} is shut") for name, gate in states.items())
+
+
+def pairs(picture: Snapshot) -> list[tuple[str, str]]:
+    return [(one.task_id, one.agent_id) for one in schedule(picture)]
+
+
+def test_a_task_waits_for_its_own_agent_and_lets_others_pass() -> None:
+    mine = project("p", for_agent("t", "b"), "u", max_agents=9)
+    assert pairs(Snapshot(projects=(mine,), agents=agents("a:x", "b:x"))) == [("t", "b"), ("u", "a")]
+    busy = Snapshot(projects=(mine,), agents=(*agents("a:x"), AgentLoad(id="b", free=0)))
+    assert pairs(busy) == [("u", "a")]
+    assert why_not(busy, "t") == (Reason("no_agent", "agent b is busy"),)
+    gone = Snapshot(projects=(mine,), agents=agents("a:x"))
+    assert why_not(gone, "t")[0].words.startswith("there is no agent b any more")
+
+
+def test_nothing_passes_a_shut_gate_and_the_reason_is_told() -> None:
+    mine = project("p", "t", for_agent("u", "a"), max_agents=9)
+    picture = Snapshot(projects=(mine,), agents=agents("a:x", "b:x"), accounts=gates(x=Gate.SHUT))
+    assert schedule(picture) == ()
+    assert why_not(picture, "t") == why_not(picture, "u") == (Reason("limit", "x is shut"),)
+
+
+def test_one_task_passes_a_gate_that_is_ajar_the_wanted_one_before_all_others() -> None:
+    tasks = (task("t", 0), for_agent("u", "b", priority=2), task("v"))
+    picture = Snapshot(
+        projects=(project("p", *tasks, max_agents=9),),
+        agents=agents("a:x", "b:x", "c:y"),
+        accounts=(AccountLoad(id="x", gate=Gate.AJAR, canary="u"),),
+    )
+    assert pairs(picture) == [("u", "b"), ("t", "c")]
+    unwanted = replace(picture, accounts=(AccountLoad(id="x", gate=Gate.AJAR, canary="gone"),))
+    assert pairs(unwanted) == [("t", "c"), ("v", "a")]
+
+
+def test_a_canary_keeps_to_its_projects_rules() -> None:
+    barred = project("p", for_agent("u", "a"), paused=True)
+    picture = Snapshot(
+        projects=(barred, project("q", "t")),
+        agents=agents("a:x"),
+        accounts=(AccountLoad(id="x", gate=Gate.AJAR, canary="u"),),
+    )
+    assert pairs(picture) == [("t", "a")]
+
+
+def test_another_of_the_class_stands_in_only_where_that_is_allowed() -> None:
+    mine = project("p", for_agent("t", "a"), failover=True)
+    free = (*agents("a:x", "b:y", "c:x"), AgentLoad(id="d", free=9, account="z", kind="other"))
+    picture = Snapshot(projects=(mine,), agents=free, accounts=gates(x=Gate.SHUT))
+    assert pairs(picture) == [("t", "b")]
+    assert pairs(replace(picture, accounts=())) == [("t", "a")]
+    assert pairs(replace(picture, projects=(replace(mine, failover=False),))) == []
+    pinned = project("p", for_agent("t", "a", pinned=True), failover=True)
+    assert pairs(replace(picture, projects=(pinned,))) == []
+    stuck = replace(picture, accounts=gates(x=Gate.SHUT, y=Gate.SHUT))
+    assert codes(stuck, "t") == ["limit", "no_agent"]
+
+
 names = st.sampled_from("abcdefgh")
 budgets = st.none() | st.integers(-1, 3)
 
@@ -156,6 +228,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             priority=draw(st.integers(0, 2)),
             created_at=draw(st.sampled_from([0.0, 1.0, 2.0])),
             not_before=draw(st.sampled_from([None, None, 50.0, 100.0, 150.0])),
+            agent=draw(st.just("") | names),
+            pinned=draw(st.booleans()),
         )
 
     def load(name: str) -> ProjectLoad:
@@ -168,14 +242,22 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             budget_left=draw(budgets),
             used_in_window=draw(st.sampled_from([0, 0, 10, 1000, 123_456])),
             finished_in_window=draw(st.integers(0, 3)),
+            failover=draw(st.booleans()),
             ready=tuple(ready() for _ in range(draw(st.integers(0, 4)))),
         )
 
-    projects = draw(st.lists(names, unique=True, max_size=5))
-    agents = draw(st.lists(names, unique=True, max_size=4))
+    def agent(name: str) -> AgentLoad:
+        account, kind = draw(st.sampled_from("xyz")), draw(st.sampled_from("kl"))
+        return AgentLoad(id=name, free=draw(st.integers(-1, 3)), account=account, kind=kind)
+
+    projects = tuple(load(name) for name in draw(st.lists(names, unique=True, max_size=5)))
+    wanted = st.sampled_from(["", *(one.id for load in projects for one in load.ready)])
+    closed = draw(st.lists(st.sampled_from("xyz"), unique=True))
+    gate = st.sampled_from([Gate.AJAR, Gate.SHUT])
     return Snapshot(
-        projects=tuple(load(name) for name in projects),
-        agents=tuple(AgentLoad(id=name, free=draw(st.integers(-1, 3))) for name in agents),
+        projects=projects,
+        agents=tuple(agent(name) for name in draw(st.lists(names, unique=True, max_size=4))),
+        accounts=tuple(AccountLoad(id=name, gate=draw(gate), canary=draw(wanted)) for name in closed),
         now=100.0,
         global_budget_left=draw(st.sampled_from([None, None, None, 5, 0])),
     )
@@ -193,6 +275,7 @@ def test_the_order_of_the_input_does_not_matter(picture: Snapshot, rng: Random) 
         picture,
         projects=tuple(rng.sample(list(projects), len(picture.projects))),
         agents=tuple(rng.sample(picture.agents, len(picture.agents))),
+        accounts=tuple(rng.sample(picture.accounts, len(picture.accounts))),
     )
     assert schedule(shuffled) == schedule(picture)
 
@@ -212,24 +295,114 @@ def test_nobody_gets_more_than_the_rules_allow(picture: Snapshot) -> None:
     assert len({one.task_id for one in given_out}) == len(given_out)
 
 
+def may_have(agent: AgentLoad, one: ReadyTask, load: ProjectLoad, picture: Snapshot) -> bool:
+    """Whether the rules let the task have the agent, said anew and apart from the scheduler's way to find out."""
+    closed = {account.id: account.gate for account in picture.accounts}
+    if closed.get(agent.account) is Gate.SHUT:
+        return False
+    if one.agent in ("", agent.id):
+        return True
+    own = next((other for other in picture.agents if other.id == one.agent), None)
+    if own is None or one.pinned or not load.failover or own.account not in closed:
+        return False
+    return agent.kind == own.kind and agent.account != own.account
+
+
+def after(picture: Snapshot, given_out: tuple[Assignment, ...]) -> Snapshot:
+    """The snapshot with what was given out begun; an account that is tried is shut."""
+    used = Counter(one.agent_id for one in given_out)
+    account_of = {agent.id: agent.account for agent in picture.agents}
+    tried = {account_of[one.agent_id] for one in given_out}
+    begun, count_of = {one.task_id for one in given_out}, Counter(one.project_id for one in given_out)
+    return replace(
+        picture,
+        projects=tuple(
+            replace(
+                load,
+                running=load.running + count_of[load.id],
+                ready=tuple(one for one in load.ready if one.id not in begun),
+            )
+            for load in picture.projects
+        ),
+        agents=tuple(replace(agent, free=agent.free - used[agent.id]) for agent in picture.agents),
+        accounts=tuple(replace(one, gate=Gate.SHUT) if one.id in tried else one for one in picture.accounts),
+    )
+
+
+@given(snapshots())
+def test_a_task_gets_only_an_agent_that_it_may_have(picture: Snapshot) -> None:
+    by_name = {agent.id: agent for agent in picture.agents}
+    loads = {load.id: load for load in picture.projects}
+    for given_out in schedule(picture):
+        load = loads[given_out.project_id]
+        one = next(one for one in load.ready if one.id == given_out.task_id)
+        assert may_have(by_name[given_out.agent_id], one, load, picture)
+
+
+@given(snapshots())
+def test_an_account_has_never_two_canaries_and_nothing_of_a_shut_one_starts(picture: Snapshot) -> None:
+    account_of = {agent.id: agent.account for agent in picture.agents}
+    started_on = Counter(account_of[one.agent_id] for one in schedule(picture))
+    for account in picture.accounts:
+        assert started_on[account.id] <= (1 if account.gate is Gate.AJAR else 0)
+
+
 @given(snapshots())
 def test_no_agent_idles_while_a_task_may_start(picture: Snapshot) -> None:
-    given_out = schedule(picture)
-    if sum(max(0, agent.free) for agent in picture.agents) == len(given_out):
-        return
-    of_project = Counter(one.project_id for one in given_out)
-    for load in picture.projects:
-        allowed = load.max_agents - load.running - of_project[load.id]
-        barred = load.paused or 0 in (load.budget_left, picture.global_budget_left) or load.budget_left == -1
-        assert barred or allowed <= 0 or of_project[load.id] == len(due(load))
+    left = after(picture, schedule(picture))
+    for load in left.projects:
+        barred = load.paused or 0 in (load.budget_left, left.global_budget_left) or load.budget_left == -1
+        if barred or load.running >= load.max_agents:
+            continue
+        free = [agent for agent in left.agents if agent.free > 0]
+        assert not any(may_have(agent, one, load, left) for one in due(load) for agent in free)
 
 
 @given(snapshots())
-def test_within_a_project_nothing_overtakes_a_more_urgent_task(picture: Snapshot) -> None:
+def test_within_a_project_nothing_overtakes_a_more_urgent_task_that_could_have_its_agent(
+    picture: Snapshot,
+) -> None:
     given_out = schedule(picture)
+    agent_of = {one.task_id: one.agent_id for one in given_out}
+    by_name = {agent.id: agent for agent in picture.agents}
+    canaries = {account.canary for account in picture.accounts}
     for load in picture.projects:
-        got = [one.task_id for one in given_out if one.project_id == load.id]
-        assert got == [one.id for one in due(load)][: len(got)]
+        order = due(load)
+        for place, one in enumerate(order):
+            if one.id in agent_of and one.id not in canaries:
+                agent = by_name[agent_of[one.id]]
+                passed = [earlier for earlier in order[:place] if earlier.id not in agent_of]
+                assert not any(may_have(agent, earlier, load, picture) for earlier in passed)
+
+
+@given(snapshots())
+def test_when_the_gates_open_and_runs_end_everything_starts_at_last(picture: Snapshot) -> None:
+    able = replace(
+        picture,
+        global_budget_left=None,
+        now=1000.0,
+        agents=tuple(replace(agent, free=1) for agent in picture.agents),
+        projects=tuple(
+            replace(load, paused=False, budget_left=None, max_agents=9, running=0)
+            for load in picture.projects
+        ),
+    )
+    while given_out := schedule(able):
+        next_ = after(able, given_out)
+        opened = tuple(one for one in next_.accounts if one not in able.accounts)  # its canary went through
+        able = replace(
+            able,
+            projects=tuple(replace(load, running=0) for load in next_.projects),
+            accounts=tuple(one for one in able.accounts if one.id not in {gone.id for gone in opened}),
+        )
+    able = replace(able, accounts=())
+    while given_out := schedule(able):
+        able = replace(
+            able, projects=tuple(replace(load, running=0) for load in after(able, given_out).projects)
+        )
+    known = {"", *(agent.id for agent in able.agents)}
+    left = [one for load in able.projects for one in load.ready if one.agent in known]
+    assert not left or not able.agents
 
 
 @given(snapshots())

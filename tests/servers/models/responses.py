@@ -150,10 +150,16 @@ def _item(part: Part, name: str) -> Json:
                 "type": "function_call",
                 "id": name,
                 "call_id": part.id,
-                "name": part.name,
+                **_named(part.name),
                 "arguments": json.dumps(part.args),
                 "status": "completed",
             }
+
+
+def _named(tool: str) -> Json:
+    """A tool's name, and its namespace before `::` where it is in one."""
+    space, found, name = tool.rpartition("::")
+    return {"namespace": space, "name": name} if found else {"name": name}
 
 
 def _message(name: str, status: str, content: list[Json]) -> Json:

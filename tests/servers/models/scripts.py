@@ -7,8 +7,10 @@ The step is the number of the model's turns after the last user message with a s
 - `text`; `pieces` is into how many pieces it is cut, `slow` how many seconds lie between them (words, unless
   `pieces` is given). `think` with `text`, or with any call, is a thought before it.
 - `sh`, a command for the agent's own shell tool; `write`, [path, content], for its tool that writes files, or for
-  its shell; `tool` with `args`. `args` beside `sh` or `write` are added. With `ask`, it is one that Codex asks
-  about in every mode: the model says that it must leave the sandbox. `calls` is a list of these, made at once.
+  its shell; `tool` with `args`, which are a text for a tool of free form (Codex has tools in a
+  `namespace::`). `args` beside `sh` or `write` are added.
+  With `ask`, it is one that Codex asks about in every mode: the model says that it must leave the sandbox. `calls`
+  is a list of these, made at once.
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
   subscription's limit resets; `quota`, money is used up; `hang`, no answer; `drop`, cut off amidst the stream.
   With `times` that happens so often, by prompt and step, and `then` is the step that follows.
@@ -159,16 +161,19 @@ def _parts(step: Json, tools: dict[str, Tool]) -> Iterator[Part]:
     if "think" in step:
         yield Thought(step["think"])
     for call in step.get("calls", [step]):
-        more = {**(_ESCALATED if call.get("ask") else {}), **call.get("args", {})}
         if "sh" in call:
-            yield _shell(call["sh"], tools, more)
+            yield _shell(call["sh"], tools, _more(call))
         elif "write" in call:
             path, content = call["write"]
-            yield _write(path, content, tools, more)
+            yield _write(path, content, tools, _more(call))
         elif "tool" in call:
             yield Call(call["tool"], call.get("args", {}))
         elif "text" in call:
             yield Words(_pieces(call))
+
+
+def _more(call: Json) -> Json:
+    return {**(_ESCALATED if call.get("ask") else {}), **call.get("args", {})}
 
 
 def _turns(roles: list[str]) -> int:

@@ -69,13 +69,13 @@ class ModelServer:
             gate.set()
         await self._runner.cleanup()
 
-    async def asked(self, words: str) -> Json:
-        """Wait for a request that offers tools and holds *words*, and return it."""
+    async def asked(self, words: str, times: int = 1) -> Json:
+        """Wait for so many requests that offer tools and hold *words*, and return the last of them."""
         async with self._asked:
             while True:
-                for asked, body in self._asks:
-                    if asked.tools and words in asked.held:
-                        return body
+                found = [body for asked, body in self._asks if asked.tools and words in asked.held]
+                if len(found) >= times:
+                    return found[times - 1]
                 await self._asked.wait()
 
     async def release(self, name: str) -> None:

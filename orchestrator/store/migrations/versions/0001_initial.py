@@ -33,7 +33,32 @@ def upgrade() -> None:
         sa.Column("profile", sa.Text(), server_default="", nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "agent_account",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("resets_at", sa.Float(), nullable=True),
+        sa.Column("strikes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("used", sa.Float(), nullable=True),
+        sa.Column("window_words", sa.Text(), server_default="", nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("canary", sa.Text(), server_default="", nullable=False),
+        sa.Column("canary_run", sa.Text(), server_default="", nullable=False),
+        sa.CheckConstraint("state IN ('ok', 'limited', 'trying')", name=op.f("ck_agent_account_state")),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "agent_account_closed",
+        "agent_account",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ok'"),
+        postgresql_where=sa.text("state <> 'ok'"),
     )
     op.create_table(
         "audit",
@@ -43,8 +68,43 @@ def upgrade() -> None:
         sa.Column("what", sa.Text(), nullable=False),
         sa.Column("verdict", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), server_default="", nullable=False),
+        sa.Column("project_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("task_id", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("audit_who", "audit", ["who", "id"], unique=False)
+    op.create_table(
+        "budget",
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("of", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("amount", sa.Float(), nullable=False),
+        sa.Column("told", sa.Integer(), nullable=False),
+        sa.Column("told_on", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "of", "unit"),
+    )
+    op.create_table(
+        "model_call",
+        sa.Column("task_id", sa.Text(), nullable=False),
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("task_id", "call_id"),
+    )
+    op.create_index("model_call_at", "model_call", ["at"], unique=False)
+    op.create_table(
+        "spending",
+        sa.Column("day", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("agent_id", sa.Text(), nullable=False),
+        sa.Column("person_id", sa.Text(), nullable=False),
+        sa.Column("task_id", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.Integer(), nullable=False),
+        sa.Column("cost", sa.Float(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "project_id", "agent_id", "person_id", "task_id", "model"),
+    )
+    op.create_index("spending_task", "spending", ["task_id"], unique=False)
     op.create_table(
         "flag",
         sa.Column("name", sa.Text(), nullable=False),
@@ -188,11 +248,13 @@ def upgrade() -> None:
         sa.Column("token_budget", sa.Integer(), nullable=True),
         sa.Column("approval", sa.Text(), nullable=False),
         sa.Column("merge_strategy", sa.Text(), nullable=False),
+        sa.Column("sandbox", sa.Text(), server_default="none", nullable=False),
         sa.Column("test_commands", sa.JSON(), nullable=False),
         sa.Column("setup_command", sa.Text(), nullable=False),
         sa.Column("copy_files", sa.JSON(), nullable=False),
         sa.Column("run_timeout", sa.Float(), nullable=False),
         sa.Column("max_retries", sa.Integer(), nullable=False),
+        sa.Column("failover", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
             ["repo_id"],
             ["repo.id"],
@@ -259,6 +321,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_binding_project_id"), "binding", ["project_id"], unique=False)
     op.create_table(
+        "policy_rule",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Text(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("effect", sa.Text(), nullable=False),
+        sa.Column("tool", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("command", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_policy_rule_project_id"), "policy_rule", ["project_id"], unique=False)
+    op.create_table(
         "task",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("project_id", sa.Text(), nullable=False),
@@ -280,6 +356,8 @@ def upgrade() -> None:
         sa.Column("base_commit", sa.Text(), server_default="", nullable=False),
         sa.Column("approved_by", sa.Text(), server_default="", nullable=False),
         sa.Column("alerted_at", sa.Float(), nullable=True),
+        sa.Column("agent_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("pinned", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.Column("unmet", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "status IN ('ASSIGNED', 'AWAITING_APPROVAL', 'BLOCKED', 'COMPLETED', 'DEFINED', 'FAILED', 'IN_PROGRESS', 'PAUSED', 'READY', 'VERIFYING', 'WAITING_INPUT')",
@@ -300,7 +378,7 @@ def upgrade() -> None:
     op.create_index(
         "task_open",
         "task",
-        ["status", "project_id", "priority", "created_at"],
+        ["status", "project_id", "agent_id", "priority", "created_at"],
         unique=False,
         sqlite_where=sa.text("status <> 'COMPLETED'"),
         postgresql_where=sa.text("status <> 'COMPLETED'"),
@@ -380,6 +458,13 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.Float(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("answered_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("wish", sa.JSON(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("allowed_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("granted", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reminded", sa.Integer(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -387,10 +472,10 @@ def upgrade() -> None:
     op.create_index(
         "question_open",
         "question",
-        ["asked_at"],
+        ["task_id", "asked_at"],
         unique=False,
-        sqlite_where=sa.text("answer IS NULL"),
-        postgresql_where=sa.text("answer IS NULL"),
+        sqlite_where=sa.text("state IN ('open', 'kept')"),
+        postgresql_where=sa.text("state IN ('open', 'kept')"),
     )
     op.create_table(
         "run",
@@ -402,9 +487,14 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("deadline", sa.Float(), nullable=False),
         sa.Column("journal_offset", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("seen_at", sa.Float(), server_default="0", nullable=False),
+        sa.Column("care", sa.Text(), server_default="", nullable=False),
+        sa.Column("care_at", sa.Float(), server_default="0", nullable=False),
         sa.Column("session_id", sa.Text(), nullable=True),
         sa.Column("tokens", sa.Integer(), server_default="0", nullable=False),
         sa.Column("cost", sa.Float(), server_default="0", nullable=False),
+        sa.Column("reserved_tokens", sa.Float(), server_default="0", nullable=False),
+        sa.Column("reserved_cost", sa.Float(), server_default="0", nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("result", sa.Text(), server_default="", nullable=False),

@@ -1,0 +1,140 @@
+"""What is said of `acp` agents, and what they need."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from adapters.abilities import Ability
+from adapters.acp.quirks import find
+from adapters.options import AgentOptions
+from orchestrator.errors import UserError
+from orchestrator.support import Support, degraded, full, none
+
+
+class McpServer(AgentOptions):
+    """A server of tools that the agent is given."""
+
+    command: str | None = Field(None, description="Its program, by its whole path.")
+    args: list[str] = Field(default_factory=list, description="The program's arguments.")
+    env: dict[str, str] = Field(default_factory=dict, description="Variables of its environment.")
+    url: str | None = Field(None, description="Its address, in place of a program.")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="What each request to its address says."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("a server of tools has either a `command` or a `url`")
+        return self
+
+
+class Options(AgentOptions):
+    """The settings of an `acp` agent."""
+
+    argv: list[str] = Field(default_factory=list, description="The agent's program and its arguments.")
+    mode: str | None = Field(
+        None, description="The mode of its conversations, by the agent's own name of it."
+    )
+    model: str | None = Field(None, description="The model, by the agent's own name of it.")
+    auth_method: str | None = Field(
+        None, description="How it is signed in to, by the agent's own name of it, where it wants to be told."
+    )
+    silence: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds without a word, a tool at work or a question after which its turn is ended.",
+    )
+    mcp_servers: dict[str, McpServer] = Field(default_factory=dict, description="Servers of tools.")
+
+
+def check(config: dict[str, Any]) -> None:
+    """UserError where there is no program to start, or nothing of ours to speak with it."""
+    if find_spec("acp") is None:
+        raise UserError(
+            "agent type acp needs agent-client-protocol, which is not installed; "
+            "install it with: pip install 'agent-queue[acp]'"
+        )
+    argv = config.get("argv")
+    if not argv:
+        raise UserError("an `acp` agent needs its program: `agent add NAME acp -- opencode acp`")
+    program = str(argv[0])
+    if shutil.which(os.path.expanduser(program)) is not None:
+        return
+    package = find("", program).package
+    way_out = f"install it with: npm install -g {package}" if package else "install it or give its path"
+    raise UserError(f"there is no program {program!r} on this host's PATH; {way_out}")
+
+
+ABILITIES: Mapping[Ability, Support] = {
+    Ability.STREAMING: full(),
+    Ability.TOOLS: full(),
+    Ability.THINKING: full("where its model tells it"),
+    Ability.PERMISSIONS: full("what it asks for is up to its own configuration and its `mode`"),
+    Ability.QUESTIONS: degraded(
+        "claude-agent-acp only; the others have no questions, or keep them to themselves"
+    ),
+    Ability.QUEUE: full(),
+    Ability.STEER: none("words wait for the end of its turn, or end it"),
+    Ability.INTERRUPT: full(),
+    Ability.RESUME: degraded("where it can load conversations; Gemini CLI begins a new one"),
+    Ability.TOKENS: degraded("turn by turn; OpenCode tells those of a turn's last call only"),
+    Ability.COST: degraded("OpenCode and claude-agent-acp, turn by turn"),
+    Ability.LIMITS: degraded("claude-agent-acp with a plan tells the end; else it pauses without one"),
+    Ability.WARNINGS: degraded("claude-agent-acp with a plan"),
+}
+
+PAGE = """\
+Any agent that speaks the [Agent Client Protocol](https://agentclientprotocol.com). The contract suite drives these
+four with the real programs; others are given the plain protocol.
+
+| agent | `agent add` | install |
+|---|---|---|
+| OpenCode | `agent add coder acp -- opencode acp` | `npm install -g opencode-ai` |
+| Claude Code | `agent add coder acp -- claude-agent-acp` | `npm install -g @agentclientprotocol/claude-agent-acp` |
+| Codex | `agent add coder acp -- codex-acp` | `npm install -g @agentclientprotocol/codex-acp` |
+| Gemini CLI | `agent add coder acp -- gemini --acp` | `npm install -g @google/gemini-cli` |
+
+## Install and sign in
+
+`pip install 'agent-queue[acp]'`, and the agent itself, as above. Each is signed in once as the daemon's user, in its
+own way, or has its key in a variable that `runs.pass_env` names. An agent that wants to be told how it is signed in
+to is told with `auth_method`.
+
+## OpenCode
+
+`opencode auth login` signs in. Ask in its `opencode.json` (`"permission": {"edit": "ask", "bash": "ask"}`): by
+default it does everything unasked. It ends its turn when it is denied something, and is then told to go on. While it
+waits for a limit it tells nothing, and does not say so when it is stopped: such a turn fails after `silence`. It
+tells the tokens of the last call of each turn only, and the money of its whole conversation: what the first turn of a
+conversation that is resumed has cost is not counted. Its modes are `build` and `plan`.
+
+## claude-agent-acp
+
+It takes the sign-in of Claude Code (`claude`, then `/login`), or `ANTHROPIC_API_KEY`. The type [claude](claude.md)
+does the same without Node, and takes words within a turn. It needs Node 22. Its modes are `default`, `acceptEdits`,
+`plan`, `auto` and `bypassPermissions`; the last needs `IS_SANDBOX=1` where it runs as root.
+
+## codex-acp
+
+It takes the sign-in of Codex (`codex login`), or `auth_method: api-key` with `OPENAI_API_KEY`. It ends its turn when
+it is denied something, and is then told to go on. Warnings and errors come as words of its own. Its modes are
+`read-only`, `workspace-write` and `agent`; it asks where its sandbox does not let it. It does not say what it costs.
+
+## Gemini CLI
+
+`gemini` signs in once; or `GEMINI_API_KEY`, named in `runs.pass_env`, is used without being told. Where the folders
+of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. While it waits
+for a limit it tells nothing: such a turn fails after `silence`, unless its standard error speaks of a limit. It does
+not find the conversations that it has kept (version 0.61): a new one is begun. It does not say what it costs. Its
+modes are `default`, `autoEdit`, `yolo` and `plan`.
+
+## What it may do through us
+
+It reads and writes files, and starts commands, in its worktree only: what `..` or a link leads out of it is refused.
+Its commands run in its own environment and end with the run. That does not confine the agent's own tools.
+"""

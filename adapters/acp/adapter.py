@@ -1,0 +1,272 @@
+"""One conversation with an agent that speaks the Agent Client Protocol.
+
+No such agent says that it waits for its account's limit, so the time-outs are ours: a turn in which nothing is told,
+no tool works and nobody is asked is ended, and is taken for a limit only where there was a sign of one.
+"""
+
+import asyncio
+import os
+import shlex
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from acp import schema
+from acp.exceptions import RequestError
+from pydantic import ValidationError
+
+from adapters.acp.asking import Desk
+from adapters.acp.files import Worktree
+from adapters.acp.opening import Conversation, Opening, reason
+from adapters.acp.quirks import speaks_of_limit
+from adapters.acp.terminals import Terminals
+from adapters.acp.updates import Reader
+from adapters.acp.wire import Wire
+from adapters.process import AgentProcess, sweep
+from adapters.turns import TurnAdapter
+from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session
+from orchestrator.errors import UserError
+from orchestrator.runs.process import MARK
+
+SILENCE = 600.0
+"""Seconds without a word after which a turn is ended, where the agent's settings do not say."""
+_CANCEL_PATIENCE = 30.0
+"""Seconds that an agent may take to end a turn when it is told to."""
+_LOOK = 1.0
+"""Seconds between two looks at a turn that goes on."""
+_REPLAY_MAX = 30.0
+"""Seconds after which a replay is taken to be over, however much still comes."""
+_INSISTING = 5
+"""How often an agent that ends its turn when it is denied something is told to go on, in one turn."""
+_STOPS = {
+    "max_tokens": "its answer was cut off: it is longer than its model allows",
+    "max_turn_requests": "it has asked its model as often as one turn allows",
+    "refusal": "its model refuses to go on with this",
+    "cancelled": "it has broken its turn off by itself",
+}
+
+Service = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
+"""Does what the agent asks of us with its parameters."""
+
+
+def make(stop_grace: float) -> AgentAdapter:
+    """An adapter that gives its agent *stop_grace* seconds to end when it is stopped."""
+    return AcpAdapter(stop_grace)
+
+
+class AcpAdapter(TurnAdapter):
+    """Drives one conversation."""
+
+    def __init__(self, stop_grace: float) -> None:
+        super().__init__(stop_grace)
+        self._process: AgentProcess | None = None
+        self._wire: Wire | None = None
+        self._reader: Reader | None = None
+        self._closing = asyncio.Lock()
+        self._heard = 0.0
+        self._cancelled: float | None = None
+        self._silent = False
+
+    async def _open(self, context: RunContext) -> None:
+        argv = [os.path.expanduser(context.config["argv"][0]), *context.config["argv"][1:]]
+        self._program = os.path.basename(argv[0])
+        self._silence = float(context.config.get("silence", SILENCE))
+        found = shutil.which(argv[0], path=context.env.get("PATH"))
+        try:
+            process = await AgentProcess.start(
+                [found or argv[0], *argv[1:]], cwd=context.workdir, env=context.env, apart=True
+            )
+        except OSError as fault:
+            raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault
+        self._process = process
+        worktree = Worktree(context.workdir)
+        self._terminals = Terminals(worktree, context.env, self._grace)
+        self._desk = Desk(self._requests, context.workdir)
+        self._served = _serving(worktree, self._terminals, self._desk)
+        self._wire = Wire(process, self._serve, self._hear)
+        try:
+            self._talk = await Opening(self._wire, context, self._program).converse()
+        except ConnectionError as fault:
+            raise UserError(await self._last_words(process, "has ended while it was started")) from fault
+        if self._talk.replayed:
+            await self._hear_out(self._talk)
+
+    async def _hear_out(self, talk: Conversation) -> None:
+        """Wait until nothing more comes of what was said before: some agents tell it after their answer."""
+        loop = asyncio.get_running_loop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPLAY_MAX):
+                self._heard = loop.time()
+                while (left := self._heard + talk.quirks.replay_quiet - loop.time()) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(left)
+
+    async def _turn(self, text: str) -> Result:
+        if self._reader is None:
+            await self._tell(Session(self._talk.session_id))
+            self._reader = Reader(self._talk.quirks, self._stream, self._tell, resumed=self._talk.resumed)
+        for _ in range(_INSISTING):
+            result = await self._prompt(self._reader, text)
+            text = self._about_denials()
+            done = result.outcome is Outcome.DONE or (result.text == _STOPS["cancelled"] and text)
+            if not text or not done or self._interrupted or self._stopping:
+                break
+        return result
+
+    def _about_denials(self) -> str:
+        """What the agent has to be told of what it was denied: all, where its turn has ended by it, else the words."""
+        denied, self._desk.denied = self._desk.denied, []
+        lines = [
+            f"A person denied this: {action}. {words}".strip()
+            for action, words in denied
+            if words or self._talk.quirks.rejection_ends_turn
+        ]
+        return "\n".join((*lines, "Go on without it, or say why you cannot.")) if lines else ""
+
+    async def _prompt(self, reader: Reader, text: str) -> Result:
+        """One prompt, and the agent's work at it."""
+        wire, process = self._wire, self._process
+        if wire is None or process is None:
+            return Result(Outcome.FAILED, f"{self._program} was stopped and takes nothing more")
+        reader.begin()
+        process.complaints.clear()
+        self._cancelled, self._silent = None, False
+        params = {"sessionId": self._talk.session_id, "prompt": [{"type": "text", "text": text}]}
+        asking = asyncio.create_task(wire.ask("session/prompt", params))
+        try:
+            await self._watch(asking, wire, reader)
+            reply = schema.PromptResponse.model_validate(await asking)
+            await reader.charge(reply)
+            return self._done(reply, reader, process)
+        except RequestError as fault:
+            return self._refused(fault, reader, process)
+        except ValidationError:
+            return Result(
+                Outcome.FAILED, f"{self._program} has ended its turn with an answer that makes no sense"
+            )
+        except ConnectionError:
+            return await self._died(process)
+        finally:
+            asking.cancel()
+            self._requests.drop()
+            await reader.end()
+
+    async def _watch(self, asking: asyncio.Task[Any], wire: Wire, reader: Reader) -> None:
+        """Wait for the end of the turn, and end it where nothing comes of it any more."""
+        now = asyncio.get_running_loop().time
+        self._heard = now()
+        while not asking.done():
+            await asyncio.wait([asking], timeout=min(_LOOK, self._silence / 4))
+            if self._cancelled is not None:
+                if now() - self._cancelled > _CANCEL_PATIENCE and not asking.done():
+                    await self._close()  # whoever waits for its answer is told that it has ended
+            elif wire.serving or reader.working:
+                self._heard = now()
+            elif now() - self._heard > self._silence:
+                self._silent = True
+                await self._cancel()
+
+    async def _cancel(self) -> None:
+        if self._wire is not None:
+            self._cancelled = asyncio.get_running_loop().time()
+            with suppress(ConnectionError):
+                await self._wire.tell("session/cancel", {"sessionId": self._talk.session_id})
+
+    def _done(self, reply: schema.PromptResponse, reader: Reader, process: AgentProcess) -> Result:
+        trouble = reader.trouble
+        if self._silent:
+            return self._fallen_silent(reader, process, "")
+        if trouble is not None and trouble.ends:
+            return self._failed(trouble.text or reader.words, reader)
+        if reply.stop_reason == "end_turn":
+            return Result(Outcome.DONE, reader.words)
+        return Result(Outcome.FAILED, _STOPS[reply.stop_reason])
+
+    def _refused(self, fault: RequestError, reader: Reader, process: AgentProcess) -> Result:
+        if self._silent:
+            return self._fallen_silent(reader, process, f"{reason(fault)} {fault.data}")
+        kind = fault.data.get("errorKind") if isinstance(fault.data, dict) else None
+        limited = kind == "rate_limit" or speaks_of_limit(f"{fault.data}")
+        return self._failed(reason(fault), reader, limited=limited)
+
+    def _failed(self, text: str, reader: Reader, *, limited: bool = False) -> Result:
+        trouble = reader.trouble
+        if limited or speaks_of_limit(text) or (trouble is not None and trouble.limited):
+            resets_at = trouble.limit.resets_at if trouble is not None and trouble.limit is not None else None
+            return Result(Outcome.LIMITED, text, resets_at)
+        return Result(Outcome.FAILED, text)
+
+    def _fallen_silent(self, reader: Reader, process: AgentProcess, said: str) -> Result:
+        """An agent that waits for its limit tells it nowhere, or on its standard error alone."""
+        text = f"{self._program} has told nothing for {self._silence:g} s; its turn was ended"
+        signs = "\n".join((said, *process.complaints))
+        return self._failed(text, reader, limited=speaks_of_limit(signs))
+
+    async def _died(self, process: AgentProcess) -> Result:
+        if self._stopping:
+            return Result(Outcome.STOPPED)
+        if self._cancelled is not None:
+            text = f"{self._program} has not ended its turn when it was told to, and was stopped"
+            return Result(Outcome.FAILED, text)
+        return Result(Outcome.FAILED, await self._last_words(process, "has ended in the middle of its turn"))
+
+    async def _last_words(self, process: AgentProcess, what: str) -> str:
+        """How the agent ended, with the last lines of its standard error."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                code = await process.wait()
+                what += f" (exit code {code})" if code >= 0 else f" (signal {-code})"
+        return "\n".join((f"{self._program} {what}", *process.complaints))
+
+    async def _close(self) -> None:
+        async with self._closing:
+            process, wire, self._process, self._wire = self._process, self._wire, None, None
+            if process is None:
+                return
+            await self._terminals.close()
+            await process.end(self._grace)
+            if wire is not None:
+                await wire.close()
+            if mark := self._context.env.get(MARK):
+                await asyncio.to_thread(sweep, mark)
+
+    async def _serve(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Do what the agent asks of us."""
+        if method == "session/request_permission":
+            return await self._permit(schema.RequestPermissionRequest.model_validate(params))
+        if method not in self._served:
+            raise RequestError.method_not_found(method)
+        return await self._served[method](params)
+
+    async def _permit(self, asked: schema.RequestPermissionRequest) -> dict[str, Any]:
+        if self._reader is None:
+            return {"outcome": {"outcome": "cancelled"}}
+        return await self._desk.permit(await self._reader.call(asked.tool_call), asked.options)
+
+    async def _hear(self, method: str, params: dict[str, Any]) -> None:
+        """Take what the agent tells; what it says again of a conversation that is opened again is not told."""
+        self._heard = asyncio.get_running_loop().time()
+        if method != "session/update" or self._reader is None:
+            return
+        try:
+            told = schema.SessionNotification.model_validate(params)
+        except ValidationError as fault:
+            if self._process is not None:
+                self._process.complaints.append(f"an update that makes no sense: {fault.errors()[0]['msg']}")
+            return
+        if told.session_id == self._talk.session_id:
+            await self._reader.take(told.update)
+
+
+def _serving(worktree: Worktree, terminals: Terminals, desk: Desk) -> Mapping[str, Service]:
+    """What we do for an agent, by the protocol's names."""
+    return {
+        "fs/read_text_file": worktree.read,
+        "fs/write_text_file": worktree.write,
+        "terminal/create": terminals.create,
+        "terminal/output": terminals.output,
+        "terminal/wait_for_exit": terminals.wait,
+        "terminal/kill": terminals.kill,
+        "terminal/release": terminals.release,
+        "elicitation/create": desk.fill,
+    }

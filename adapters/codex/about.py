@@ -1,0 +1,135 @@
+"""What is said of `codex` agents, and what they need."""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from adapters.abilities import Ability
+from adapters.options import AgentOptions
+from orchestrator.errors import UserError
+from orchestrator.support import Support, degraded, full, none
+
+PROGRAM = "codex"
+_OWN = {
+    "model": "model",
+    "model_reasoning_effort": "effort",
+    "sandbox_mode": "sandbox",
+    "approval_policy": "approval_policy",
+}
+"""Keys of Codex's configuration that we have options for."""
+_KEY = re.compile(r'[A-Za-z0-9_-]+(?:\.(?:[A-Za-z0-9_-]+|"[^"\\\n]+"))*')
+
+
+class Options(AgentOptions):
+    """The settings of a `codex` agent."""
+
+    model: str | None = Field(
+        None, description="The model; without it, the one of Codex's own configuration."
+    )
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"] | None = Field(
+        None, description="How much the model reasons, as far as it can; without it, the model's own default."
+    )
+    sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = Field(
+        "workspace-write",
+        description="Where commands may write, enforced by Codex: nowhere, in the worktree and the temporary folders, "
+        "or everywhere, with the network, as the daemon's user.",
+    )
+    approval_policy: Literal["untrusted", "on-request", "never"] = Field(
+        "untrusted",
+        description="What is asked: each command and edit, what the model wants outside of the sandbox, or nothing.",
+    )
+    collaboration_mode: Literal["default", "plan"] = Field(
+        "default", description="With `plan` it is told to ask questions and to write a plan."
+    )
+    config: dict[str, str | int | float | bool | list[str]] = Field(
+        default_factory=dict,
+        description="Keys of Codex's own configuration (`codex -c key=value`), such as `web_search: live`.",
+    )
+    path: str = Field(PROGRAM, min_length=1, description="The `codex` program.")
+    silence: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds without a sign of life, and without a command at work, until it is ended.",
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _keys(cls, config: dict[str, Any]) -> dict[str, Any]:
+        for key in config:
+            if key in _OWN:
+                raise ValueError(f"{key} is set by the option `{_OWN[key]}`")
+            if not _KEY.fullmatch(key):
+                raise ValueError(f"{key!r} is no key of Codex's configuration")
+        return config
+
+
+def check(config: dict[str, Any]) -> None:
+    """UserError where there is no `codex` program."""
+    path = str(config.get("path", PROGRAM))
+    if shutil.which(os.path.expanduser(path)) is None:
+        raise UserError(
+            f"Codex is not installed: there is no program {path!r} on this host's PATH; install it with:"
+            " npm install -g @openai/codex (or give its `path`)"
+        )
+
+
+SIGN_IN = (
+    "Codex is not signed in, or its key is not valid: run `codex login` as the daemon's user"
+    " (with a key: `codex login --with-api-key`), or name the variable that your model provider's `env_key` asks for"
+    " in `runs.pass_env`."
+)
+
+ABILITIES: Mapping[Ability, Support] = {
+    Ability.STREAMING: full(),
+    Ability.TOOLS: full(),
+    Ability.THINKING: full("its summaries"),
+    Ability.PERMISSIONS: full("with the exact command or diff"),
+    Ability.QUESTIONS: degraded("in plan mode, `collaboration_mode: plan`"),
+    Ability.QUEUE: full(),
+    Ability.STEER: full("with its next call of the model"),
+    Ability.INTERRUPT: full(),
+    Ability.RESUME: full(),
+    Ability.TOKENS: full(),
+    Ability.COST: none("it tells tokens only"),
+    Ability.LIMITS: full("where it is signed in with a plan"),
+    Ability.WARNINGS: full("at 80, 90 and 95 %, where it is signed in with a plan"),
+}
+
+PAGE = """\
+OpenAI's Codex, through its app server (`codex app-server`), with the `codex` program of this host. Seen to work with
+version 0.169.
+
+## Install and sign in
+
+`npm install -g @openai/codex`; the daemon finds it on its PATH, or by the option `path`. Sign in once as the daemon's
+user: `codex login`, or with a key `printenv OPENAI_API_KEY | codex login --with-api-key`. Where a model provider in
+`~/.codex/config.toml` takes its key from a variable (`env_key`), set that for the daemon and name it in
+`runs.pass_env`. `agent add coder codex` adds it.
+
+## What the defaults allow
+
+Commands run in Codex's own sandbox: they may read what the daemon's user can, and write in the worktree and in the
+temporary folders; they have no network. Each command and each edit is asked (`approval_policy: untrusted`), so that
+the project's policy decides what is allowed, asked or denied; this version asks for `ls` too. With `on-request` only
+what the model wants outside of the sandbox is asked. `danger-full-access` switches the sandbox off, and with `never`
+nothing is asked: both have to be written by somebody, and together they let it do whatever the daemon's user can.
+
+## What to know
+
+- Words beside a denial are given to it within its turn.
+- In plan mode it is told to change nothing; `sandbox: read-only` holds it to that. Codex can also ask outside of that
+  mode, which it calls unfinished: `config: {features.default_mode_request_user_input: true}`.
+- MCP servers of its configuration, and those in `config` (`mcp_servers.NAME.command`), are at hand; each use is asked.
+- Subagents' tools are shown and their tokens counted, not their words. Those at work when its turn ends are ended.
+- A worktree is not noted as trusted in `~/.codex/config.toml`, so `.codex/` of the repository is not obeyed;
+  `AGENTS.md` is.
+- A conversation can be resumed while its file is below `~/.codex/sessions`. Else a new one is begun, and the thread
+  says so.
+- Without a plan, refused requests (429) carry no end: the task is tried again with growing pauses.
+- What a call used is told after the tools that it asked for: where Codex is killed in between, that call is not
+  counted.
+"""

@@ -1,0 +1,1 @@
+"""OpenCode, over the API of its server."""

@@ -1,0 +1,1 @@
+"""The Claude Code adapter, over the real CLI and a scripted model."""

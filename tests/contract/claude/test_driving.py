@@ -1,0 +1,219 @@
+"""A run of Claude Code: its work, its words, what is said to it meanwhile, and its end."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
+
+from orchestrator.agent import (
+    CannotSend,
+    Outcome,
+    PermissionRequest,
+    Question,
+    Result,
+    SendMode,
+    Session,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from orchestrator.errors import UserError
+from tests.contract.claude.runs import NewDrive, marked, release
+from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
+
+pytestmark = pytest.mark.claude
+
+CHOICES = [{"label": "red", "description": ""}, {"label": "blue", "description": ""}]
+
+
+async def test_it_works_in_its_folder_and_tells_what_it_does(
+    drive: NewDrive, workdir: Path, env: dict[str, str]
+) -> None:
+    file = workdir / "a.txt"
+    prompt = script({"write": [str(file), "hi"]}, {"sh": "ls nowhere"}, {"text": "all done"})
+    run = drive(prompt)
+    assert await run.result_of_run() == Result(Outcome.DONE, "all done")
+    assert file.read_text() == "hi"
+    calls, results = run.all(ToolCall), run.all(ToolResult)
+    assert [(c.tool, c.summary) for c in calls] == [("Write", str(file)), ("Bash", "ls nowhere")]
+    assert [(r.call_id, r.ok) for r in results] == [(calls[0].call_id, True), (calls[1].call_id, False)]
+    assert "No such file" in results[1].summary
+    assert run.all(Text) == [Text("all done")]
+    used = run.all(Usage)
+    assert [u.tokens for u in used] == [*[TOKENS_PER_REQUEST] * 3, 0]
+    assert [bool(u.call_id and u.model) for u in used] == [True, True, True, False]
+    assert used[-1].cost > 0
+    assert len(run.all(Session)) == 1
+    assert not marked(env)
+
+
+async def test_queued_words_are_the_next_turn(drive: NewDrive, gate: Path) -> None:
+    run = drive(script({"sh": f"cat {gate}"}, {"text": "first"}))
+    await run.start()
+    await run.told(ToolCall)
+    given = [await run.queue(script({"text": text})) for text in ("second", "third")]
+    assert not any(task.done() for task in given)
+    await release(gate)
+    assert await run.result() == Result(Outcome.DONE, "third")
+    await asyncio.gather(*given)
+    assert [t.text for t in run.all(Text)] == ["first", "second", "third"]
+
+
+async def test_steering_words_reach_the_turn_that_runs(
+    drive: NewDrive, server: ModelServer, gate: Path
+) -> None:
+    run = drive(script({"sh": f"cat {gate}"}, {"text": "steered"}))
+    await run.start()
+    await run.told(ToolCall)
+    await run.adapter.send("Mind the gap.", SendMode.STEER)
+    await release(gate)
+    assert await run.result() == Result(Outcome.DONE, "steered")
+    assert "Mind the gap." in json.dumps(server.requests[-1]["messages"])
+
+
+async def test_interrupting_words_take_the_place_of_the_turn(drive: NewDrive, server: ModelServer) -> None:
+    prompt = script({"hang": True})
+    run = drive(prompt)
+    await run.start()
+    await server.asked(prompt[:40])
+    given = await run.queue(script({"text": "queued"}))
+    await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
+    assert await run.result() == Result(Outcome.DONE, "queued")
+    assert [t.text for t in run.all(Text)] == ["instead", "queued"]
+    await given
+
+
+async def test_a_run_lasts_until_its_subagents_have_reported(drive: NewDrive, gate: Path) -> None:
+    errand = script({"sh": f"cat {gate}"}, {"text": "errand done"})
+    args = {"description": "errand", "prompt": errand, "subagent_type": "general-purpose"}
+    run = drive(
+        script(
+            {"tool": "Task", "args": {**args, "run_in_background": True}}, {"text": "sent"}, {"text": "end"}
+        )
+    )
+    await run.start()
+    await run.told_money()  # the first turn is over
+    await release(gate)
+    assert await run.result() == Result(Outcome.DONE, "end")
+    assert {"sent", "errand done", "end"} <= {t.text for t in run.all(Text)}
+    assert run.tokens == 5 * TOKENS_PER_REQUEST
+
+
+async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
+    run = drive(script({"text": "done"}))
+    await run.start()
+    assert await run.adapter.is_alive()
+    await run.result()
+    assert not await run.adapter.is_alive()
+    for mode in SendMode:
+        with pytest.raises(CannotSend):
+            await run.adapter.send("too late", mode)
+
+
+async def test_queued_words_are_refused_when_the_run_ends_before_them(drive: NewDrive, gate: Path) -> None:
+    run = drive(script({"sh": f"cat {gate}"}, {"status": 400}))
+    await run.start()
+    await run.told(ToolCall)
+    given = await run.queue("also mind the tests")
+    await release(gate)
+    assert await run.result() == Result(Outcome.FAILED, "API Error: 400 scripted 400")
+    with pytest.raises(CannotSend, match="it ended before it came to it"):
+        await given
+
+
+async def test_stop_leaves_no_process(
+    drive: NewDrive, server: ModelServer, env: dict[str, str], gate: Path
+) -> None:
+    background = {"command": f"setsid sh -c 'echo up > {gate}; sleep 1000'", "run_in_background": True}
+    run = drive(script({"tool": "Bash", "args": background}, {"hang": True}))
+    await run.start()
+    await server.asked("tool_result")
+    assert await asyncio.to_thread(gate.read_text) == "up\n"
+    assert len(marked(env)) > 1
+    await run.adapter.stop()
+    assert await run.result() == Result(Outcome.STOPPED)
+    assert not marked(env)
+    await run.adapter.stop()
+
+
+async def test_a_killed_cli_is_a_failure(drive: NewDrive, server: ModelServer, env: dict[str, str]) -> None:
+    run = drive(script({"hang": True}))
+    await run.start()
+    await server.asked("SCRIPT")
+    for process in marked(env):
+        process.kill()
+    result = await run.result()
+    assert result.outcome is Outcome.FAILED
+    assert "Claude Code broke down" in result.text
+
+
+async def test_words_are_told_before_they_are_finished_and_once(drive: NewDrive, server: ModelServer) -> None:
+    text = "A first line.\n\nA second, and more.\n"
+    run = drive(script({"text": text, "pieces": 2, "hold": "half"}, words="Hold."))
+    await run.start()
+    first = await run.told(Text)
+    assert first == Text("A first line.\n\n", more=True)
+    await server.release("half")
+    assert (await run.result()).text.strip() == text.strip()
+    assert run.words.rstrip("\n") == text.rstrip("\n")
+
+
+async def test_thinking_and_tools_stand_between_words(drive: NewDrive) -> None:
+    run = drive(script({"think": "hm", "text": "one two", "pieces": 3}, words="A."))
+    await run.result_of_run()
+    assert run.words == "one two\n"
+    kinds = [type(event) for event in run.events]
+    assert kinds.index(Thinking) < kinds.index(Text)
+
+
+async def test_words_that_an_interrupt_cuts_off_are_told_once(drive: NewDrive, server: ModelServer) -> None:
+    run = drive(script({"text": "Once upon a time", "hold": "never"}))
+    await run.start()
+    await run.told(Text)
+    await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
+    assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.words == "Once \ninstead\n"
+
+
+@pytest.mark.parametrize("state", ["request", "words", "tool", "question", "permission"])
+async def test_stop_takes_no_longer_than_its_grace_in_any_state(
+    drive: NewDrive, server: ModelServer, env: dict[str, str], gate: Path, state: str
+) -> None:
+    asked = {"questions": [{"question": "Which?", "header": "h", "multiSelect": False, "options": CHOICES}]}
+    forked = f"(setsid sh -c '(sleep 1000 &) ; sleep 1000' >/dev/null 2>&1 &); cat {gate}"
+    steps: dict[str, Any] = {
+        "request": {"hang": True},
+        "words": {"text": "one two", "hold": "never"},
+        "tool": {"sh": forked},
+        "question": {"tool": "AskUserQuestion", "args": asked},
+        "permission": {"sh": "touch a"},
+    }
+    prompt = script(steps[state])
+    run = drive(prompt, mode="default" if state == "permission" else "bypassPermissions")
+    await run.start()
+    until = {"words": Text, "tool": ToolCall, "question": Question, "permission": PermissionRequest}
+    await (run.told(until[state]) if state in until else server.asked(prompt[:40]))
+    began = time.monotonic()
+    await run.adapter.stop()
+    assert await run.result() == Result(Outcome.STOPPED)
+    assert time.monotonic() - began < 5.0 + 5.0  # the rest is a busy host's
+    assert not marked(env)
+
+
+async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
+    run = drive(script({"think": "let me see", "text": "done"}))
+    assert (await run.result_of_run()).text == "done"
+    assert run.all(Thinking) == [Thinking("let me see")]
+
+
+async def test_a_program_that_is_no_cli_cannot_be_started(drive: NewDrive) -> None:
+    run = drive("x", config={"cli_path": "/bin/false"})
+    with pytest.raises(UserError, match="Claude Code cannot be started"):
+        await run.start()
