@@ -46,6 +46,9 @@ def _program_parser(program: str) -> argparse.ArgumentParser:
         parser.add_argument("--plain", action="store_true", help="lines in, lines out: for pipes and scripts")
     else:
         parser.add_argument("--json", action="store_true", help="answer as one JSON object")
+        parser.add_argument(
+            "--file", type=Path, action="append", default=[], metavar="PATH", help="a file to go with it"
+        )
         parser.add_argument("line", nargs="+", help="the command, as it would be said in chat")
     return parser
 
@@ -107,7 +110,7 @@ def _program(program: str, words: Sequence[str]) -> int:
     if program == "chat":
         return programs.chat(socket, plain=args.plain or not (sys.stdin.isatty() and sys.stdout.isatty()))
     line = args.line[0] if len(args.line) == 1 else " ".join(_quoted(word) for word in args.line)
-    return programs.do(socket, line, as_json=args.json)
+    return programs.do(socket, line, as_json=args.json, files=args.file)
 
 
 def _demo(args: argparse.Namespace) -> int:

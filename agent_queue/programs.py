@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent_queue.configuration import load_settings
@@ -40,9 +40,9 @@ def chat(socket: Path, *, plain: bool) -> int:
     return run_chat(socket)
 
 
-def do(socket: Path, line: str, *, as_json: bool) -> int:
-    """Run one command; returns the exit code by how it went."""
-    return asyncio.run(lines.do(ChatClient(socket), line, as_json))
+def do(socket: Path, line: str, *, as_json: bool, files: Sequence[Path] = ()) -> int:
+    """Run one command, with *files* if need be; returns the exit code by how it went."""
+    return asyncio.run(lines.do(ChatClient(socket), line, as_json, files=files))
 
 
 async def play(client: ChatClient, channel: str, line: str, show: Callable[[str], None]) -> None:

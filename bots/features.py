@@ -21,6 +21,7 @@ class Feature(StrEnum):
     EDITS = "messages that change"
     FILES = "files"
     IMAGES = "images"
+    SENDING = "files that you send"
     QUIET = "quiet progress"
     COMPLETION = "completion"
     AMENDING = "editing what you said"
@@ -28,6 +29,7 @@ class Feature(StrEnum):
     AWAY = "speaking while the daemon is away"
     TYPING = "typing notice"
     RECEIPTS = "read receipts"
+    MARKS = "what became of your words"
     ENCRYPTION = "encryption"
     REDELIVERY = "hearing once"
     REPEATS = "saying once"
@@ -41,6 +43,7 @@ MEANINGS: Mapping[Feature, str] = {
     Feature.EDITS: "A message of ours that is no longer true is changed where it stands.",
     Feature.FILES: "Diffs, logs and long output are attached whole.",
     Feature.IMAGES: "A picture is shown as a picture.",
+    Feature.SENDING: "A file that you send with your words, or without any, reaches the agent.",
     Feature.QUIET: "An agent's progress rings nobody's phone.",
     Feature.COMPLETION: "An unfinished command can be completed from what there is.",
     Feature.AMENDING: "Editing your message changes it while nobody has acted on it; we say how it was.",
@@ -48,6 +51,7 @@ MEANINGS: Mapping[Feature, str] = {
     Feature.AWAY: "What you say while the daemon is away is done when it is back.",
     Feature.TYPING: "The platform shows that we are at work on what you said.",
     Feature.RECEIPTS: "The platform shows that what you said is safe with us.",
+    Feature.MARKS: "On your words to an agent a reaction says: queued 📨, told ↪️, interrupting ⚡; then read 👀.",
     Feature.ENCRYPTION: "What is said can be read by those in the room only, and not by the platform.",
     Feature.REDELIVERY: "What the platform hands us twice is done once.",
     Feature.REPEATS: "What we send again because its answer was lost is shown once.",

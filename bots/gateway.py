@@ -206,8 +206,8 @@ class Gateway:
                     return  # withdrawn meanwhile
                 event = await self._located(tx, replace(inbound_from_json(current), files=received.files))
                 answer = await self._answer(tx, event)
-                if isinstance(answer, Post):
-                    answer = replace(answer, text=complaining(answer.text, received.complaints))
+                if isinstance(answer, Post) and received.complaints:
+                    answer = _with_complaints(answer, received.complaints)
                 if not isinstance(answer, Deferred):
                     await self._finish(tx, row, event, answer)
                     return
@@ -227,11 +227,19 @@ class Gateway:
     async def _finish(self, tx: Tx, row: Row, event: Inbound, post: Post | None) -> None:
         if not await inbox.done(tx, row["id"]):
             raise Conflict(f"event {event.event_id} was handled by another")
-        if post is not None:
+        if post is not None and post.reaction and self._reacts(event):
+            key = key_of("reply", event.place.transport, event.event_id)
+            await self._speaker.react(tx, event.place, event.root, event.message, post.reaction, key=key)
+        elif post is not None:
             full = replace(post, reply_to=_answered(event), verdict=post.verdict or Verdict.OK)
             key = key_of("reply", event.place.transport, event.event_id)
             urgency = Lane.NOTICE if "pairing_code" in post.data else Lane.URGENT  # a stranger delays nobody
             await self._speaker.reply(tx, event.place, event.root, full, key=key, urgency=urgency)
+
+    def _reacts(self, event: Inbound) -> bool:
+        """Whether a reaction can stand on what was said."""
+        one = self._services.frontends().get(event.place.transport)
+        return bool(event.message) and one is not None and one.frontend.capabilities().reactions
 
     async def _received(self, event: Inbound) -> Received:
         """The files of an event, where they are for us and from somebody who may speak to agents."""
@@ -377,6 +385,8 @@ class Gateway:
             await self._named(tx, invocation)
             return self._confirmation(command, invocation)
         answer: Answer = await command.handler(ctx, invocation.arguments)
+        if isinstance(answer, Post):
+            answer = replace(answer, reaction="")  # a command is answered in words
         if command.role > Role.VIEWER and not command.audits:
             await self._audit(tx, replace(event, text=line), Verdict.OK, "", person)
         return answer
@@ -454,6 +464,11 @@ class Gateway:
 
     def _now(self) -> float:
         return self._services.lifecycle.clock()
+
+
+def _with_complaints(answer: Post, complaints: Sequence[str]) -> Post:
+    """An answer that says in words what was not taken, too."""
+    return replace(answer, text=complaining(answer.text, complaints), reaction="")
 
 
 def _answered(event: Inbound) -> str:

@@ -51,7 +51,7 @@ class Receiver:
         if path.exists():
             return
         if sent.size is not None and sent.size > self._limit:
-            raise Refused(f"it is larger than {self._limit / 1_000_000:g} MB (`delivery.file_max_mb`)")
+            raise Refused(too_large(self._limit))
         content = await self._fetched(frontend, sent.source)
         await asyncio.to_thread(_write, path, content)
 
@@ -65,6 +65,11 @@ class Receiver:
             except Unknown:
                 await asyncio.sleep(backoff(attempt))
         return await frontend.fetch(source, self._limit)
+
+
+def too_large(limit: int) -> str:
+    """Why a file of more than *limit* bytes is not taken."""
+    return f"it is larger than {limit / 1_000_000:g} MB (`delivery.file_max_mb`)"
 
 
 def safe_name(name: str) -> str:

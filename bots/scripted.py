@@ -55,6 +55,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("in the message"),
     Feature.IMAGES: none("a file like any other"),
+    Feature.SENDING: full("beside the two files that it is"),
     Feature.QUIET: none("nothing rings"),
     Feature.COMPLETION: none(),
     Feature.AMENDING: full("an event of kind `edit`"),
@@ -62,6 +63,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.AWAY: full("the file is read from where it was left"),
     Feature.TYPING: none(),
     Feature.RECEIPTS: none(),
+    Feature.MARKS: full("on events that say by what they are known: `message`"),
     Feature.ENCRYPTION: none("two files"),
     Feature.REDELIVERY: full("by the event's id"),
     Feature.REPEATS: degraded("looked for by its key before it is sent again, unless it is `idempotent`"),
@@ -124,6 +126,7 @@ class ScriptedFrontend:
         return Capabilities(
             text_max=self._settings.text_max,
             actions_max=5,
+            reactions=True,
             settle_after=self._settings.settle_after,
             rate=self._settings.rate,
             burst=max(10, int(self._settings.rate)),
@@ -184,6 +187,10 @@ class ScriptedFrontend:
     async def delete(self, to: Target, message: str) -> None:
         """Store that *message* is gone."""
         await self._send("delete", to.channel, to.root, f"delete {message}", message=message)
+
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """Store a reaction."""
+        await self._send("react", to.channel, to.root, key, message=message, emoji=emoji)
 
     async def fetch(self, source: str, limit: int) -> bytes:
         """A file beside the two that are the platform."""

@@ -170,6 +170,8 @@ class Post:
     reply_to: str | None = None
     """The platform's id of the event that this answers."""
     verdict: Verdict | None = None
+    reaction: str = ""
+    """An emoji that says as much, on the message that is answered, where the platform has reactions."""
     quiet: bool = False
     """Progress, for which nobody's phone need ring."""
     heading: Heading | None = None
@@ -190,6 +192,8 @@ class Capabilities:
     forms: bool = False
     edits: bool = True
     files: bool = True
+    reactions: bool = False
+    """Whether we can react to what people say."""
     settle_after: float = 15.0
     """Seconds after a send whose answer was lost until reading back is conclusive."""
     rate: float = 50.0
@@ -258,6 +262,8 @@ class Inbound:
     """For REACTION, EDIT and WITHDRAWAL: the platform's id of the message meant; for ACTION: of what it stood on."""
     files: tuple[Sent, ...] = ()
     """What was sent with a message."""
+    message: str = ""
+    """What `Frontend.react` knows it by, where it can be reacted to."""
 
 
 class Watermark(NamedTuple):
@@ -350,6 +356,9 @@ class Frontend(Protocol):
 
     async def delete(self, to: Target, message: str) -> None:
         """Remove *message*; harmless when it is gone."""
+
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React with *emoji* to a person's message, by its `Inbound.message`; harmless where that is done or gone."""
 
     async def fetch(self, source: str, limit: int) -> bytes:
         """The content of a file that a person has sent. Refused where it is gone or has more than *limit* bytes."""

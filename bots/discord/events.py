@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from bots.discord.files import sent
 from bots.discord.settings import NAME
 from orchestrator.transport import Inbound, InboundKind, Place
 
@@ -75,11 +76,14 @@ def message(data: Mapping[str, Any], where: Where) -> Inbound | None:
     replied = _id(_mapping(data.get("message_reference")).get("message_id"))
     if not ours and where.root is None and not replied:
         return None
-    if not text.strip() and (why := _unreadable(data, where)):
-        return _inbound(heard, where, why, kind=InboundKind.UNREADABLE, addressed=ours)
-    if not ours and not text.strip():
-        return None
-    return _inbound(heard, where, text, addressed=ours, subject="" if where.root else replied)
+    files = sent(data)
+    if not text.strip() and not files:
+        if where.blind and where.root is not None and not data.get("content"):
+            return _inbound(heard, where, BLIND, kind=InboundKind.UNREADABLE, addressed=ours)
+        if not ours:
+            return None
+    made = _inbound(heard, where, text, addressed=ours, subject="" if where.root else replied)
+    return replace(made, files=files, message=f"{data.get('channel_id')}/{heard.id}")
 
 
 def edit(data: Mapping[str, Any], where: Where) -> Inbound | None:
@@ -175,15 +179,6 @@ def _heard(data: Mapping[str, Any], where: Where) -> _Heard | None:
     if not message_id or not account or account == where.me or data.get("type", 0) not in _SPOKEN:
         return None
     return _Heard(message_id, account, name)
-
-
-def _unreadable(data: Mapping[str, Any], where: Where) -> str:
-    """Why a message without words says nothing to us, or nothing."""
-    if data.get("attachments"):
-        return "files do not reach agents yet; say it in words"
-    if data.get("content"):
-        return ""
-    return BLIND if where.blind and where.root is not None else ""
 
 
 def _addressed(data: Mapping[str, Any], where: Where) -> tuple[bool, str]:

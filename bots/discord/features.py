@@ -10,6 +10,7 @@ CAPABILITIES = Capabilities(
     text_max=2_000,
     actions_max=25,
     forms=True,
+    reactions=True,
     rate=25.0,
     burst=25,
     stream_interval=1.5,
@@ -30,6 +31,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("with the message, up to 10 MiB each"),
     Feature.IMAGES: full(),
+    Feature.SENDING: full("with messages; slash commands take none"),
     Feature.QUIET: full("as silent messages"),
     Feature.COMPLETION: full("of `/aq`: each value, and with `/aq say` whole lines"),
     Feature.AMENDING: full(
@@ -39,6 +41,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.AWAY: full("by message; slash commands and buttons say at once that nobody is there"),
     Feature.TYPING: full("while an agent's progress comes"),
     Feature.RECEIPTS: none("a slash command shows that it is being worked on"),
+    Feature.MARKS: full("as reactions"),
     Feature.ENCRYPTION: none("Discord reads along"),
     Feature.REDELIVERY: full("by the message's or interaction's id"),
     Feature.REPEATS: full("by a nonce for two minutes, then by reading the channel back"),

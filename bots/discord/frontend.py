@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import discord
 import structlog
 
+from bots.discord import files
 from bots.discord.api import Api
 from bots.discord.features import CAPABILITIES
 from bots.discord.hearing import Reader
@@ -35,7 +37,6 @@ from orchestrator.transport import (
     Finding,
     Intake,
     Post,
-    Refused,
     Target,
     Unknown,
     Unusable,
@@ -93,7 +94,7 @@ class DiscordFrontend:
 
     def capabilities(self) -> Capabilities:
         """Discord's limits for a message; those of pace the library learns by itself."""
-        return CAPABILITIES
+        return replace(CAPABILITIES, reactions=self._line is None or self._line.sender.reacts)
 
     def findings(self) -> Sequence[Finding]:
         """Account, home channel, intents, commands."""
@@ -260,9 +261,15 @@ class DiscordFrontend:
         """Delete *message*."""
         await self._sender().delete(to, message)
 
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React to *message*; twice is once to Discord."""
+        await self._sender().react(message, emoji)
+
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, by its message."""
+        if self._line is None:
+            raise Unknown("not connected")
+        return await files.fetch(self._line.api, self._settings.api, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that read as *wire* does, by reading the place back."""

@@ -24,6 +24,7 @@ RIGHTS: Final = {
     "read_message_history": "Read Message History",
     "embed_links": "Embed Links",
     "attach_files": "Attach Files",
+    "add_reactions": "Add Reactions",
 }
 _MEMBER_RIGHTS: Final = 1 << 10 | 1 << 11 | 1 << 16 | 1 << 38
 """View, send, read what was said, speak in threads."""

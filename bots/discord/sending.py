@@ -17,7 +17,9 @@ from bots.discord.api import (
     FAULTS,
     HAS_THREAD,
     INVALID,
+    NO_ACCESS,
     NO_HISTORY,
+    NO_PERMISSION,
     PLACELESS,
     THREAD_LOST,
     UNKNOWN_CHANNEL,
@@ -34,7 +36,7 @@ from bots.discord.markdown import one_line
 from bots.discord.rendering import SUPPRESS_EMBEDS
 from bots.discord.titles import Titles
 from orchestrator.jobs import ended
-from orchestrator.transport import Later, Target, Unknown, Wire
+from orchestrator.transport import Later, Refused, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,8 @@ class Sender:
         self._me = me
         self._titles = titles
         self._amiss = amiss
+        self.reacts = True
+        """Whether we may, as far as has been seen."""
         self._errands: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Future[None]] = set()
         self._typed: dict[str, float] = {}
@@ -253,6 +257,20 @@ class Sender:
     async def delete(self, to: Target, message: str) -> None:
         """Remove a message; harmless where it is gone."""
         await self._change("DELETE", to, message)
+
+    async def react(self, message: str, emoji: str) -> None:
+        """React to a message, by its channel's id and its own; harmless where it is gone or put away."""
+        channel, _, said = message.partition("/")
+        path = "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me"
+        try:
+            await self._try("PUT", path, channel_id=channel, message_id=said, emoji=emoji)
+        except FAULTS as fault:
+            if code(fault) in (UNKNOWN_CHANNEL, UNKNOWN_MESSAGE, ARCHIVED):
+                return
+            if code(fault) in (NO_ACCESS, NO_PERMISSION):
+                self.reacts = False
+                raise Refused("I may not react here: give the bot's role Add Reactions") from fault
+            raise await self._failed(fault, channel) from fault
 
     async def _change(self, method: str, to: Target, message: str, body: Any = None) -> None:
         here = to.channel if message == to.root else self._in(to)

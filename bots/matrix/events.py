@@ -1,16 +1,16 @@
 """What people do in a room, as the inbox takes it. Pure: from an event's JSON, whoever wrote it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bots.matrix.files import caption, is_file, sent
 from bots.matrix.reading import addressed
 from bots.matrix.rendering import normal
 from bots.matrix.settings import NAME
 from orchestrator.transport import Inbound, InboundKind, Place
 
 _TEXTS = ("m.text", "m.emote")
-_FILES = ("m.file", "m.image", "m.audio", "m.video")
 _TEXT_MAX = 100_000
 _ID_MAX = 255
 
@@ -67,9 +67,7 @@ class _Said:
         if relation.get("rel_type") == "m.replace":
             return self._edit(relation)
         msgtype = _text(self.content.get("msgtype"))
-        if msgtype in _FILES and not self._disbelieved():
-            return self._file()
-        if msgtype not in _TEXTS:
+        if msgtype not in _TEXTS and not is_file(self.content):
             return None
         ours, text = self._addressed(self.content)
         if why := self._disbelieved():
@@ -78,9 +76,11 @@ class _Said:
         replied = _id(_mapping(relation.get("m.in_reply_to")).get("event_id"))
         if not ours and root is None and not replied:
             return None
-        return self._inbound(
+        made = self._inbound(
             InboundKind.MESSAGE, text, addressed=ours, root=root, subject="" if root else replied
         )
+        files = sent(self.content) if is_file(self.content) else ()
+        return replace(made, files=files, message=self.event_id)
 
     def _edit(self, relation: Mapping[str, Any]) -> Inbound | None:
         subject, new = _id(relation.get("event_id")), self.content.get("m.new_content")
@@ -109,11 +109,6 @@ class _Said:
         ours = addressed or self.room.direct
         return self._inbound(InboundKind.UNREADABLE, why, addressed=ours, root=_root(self.content))
 
-    def _file(self) -> Inbound | None:
-        if not self.room.direct and _root(self.content) is None:
-            return None
-        return self.unreadable("files do not reach agents yet; say it in words")
-
     def _disbelieved(self) -> str:
         """Why it is not taken for what its sender says, or nothing."""
         if self.room.encrypted and not self.event.get("decrypted"):
@@ -122,6 +117,8 @@ class _Said:
 
     def _addressed(self, content: Mapping[str, Any]) -> tuple[bool, str]:
         room = self.room
+        if is_file(content):
+            content = caption(content)
         return addressed(content, me=room.me, name=room.my_name, sigil=room.sigil, direct=room.direct)
 
     def _inbound(

@@ -18,6 +18,7 @@ from nio import (
     RoomResolveAliasResponse,
 )
 
+from bots.matrix import files
 from bots.matrix.events import Room, inbound
 from bots.matrix.faults import failure, status
 from bots.matrix.invitations import Invitations
@@ -38,7 +39,6 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
-    Refused,
     Target,
     Unknown,
     Unusable,
@@ -350,9 +350,16 @@ class MatrixFrontend:
         sender, room = self._ready(to.channel)
         await sender.redact(room, message, f"delete {message}")
 
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React to *message* under *key* as the transaction id."""
+        sender, room = self._ready(to.channel)
+        await sender.react(room, message, emoji, key)
+
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, from our homeserver."""
+        if self._client is None:
+            raise Unknown("not connected")
+        return await files.fetch(self._client, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our events that were sent under *key*, by reading the room back."""

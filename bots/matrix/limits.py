@@ -69,6 +69,7 @@ class Limits:
             return Capabilities(
                 text_max=TEXT_MAX,
                 actions_max=10,
+                reactions=True,
                 rate=50.0,
                 burst=50,
                 stream_interval=1.5,
@@ -78,6 +79,7 @@ class Limits:
             text_max=TEXT_MAX,
             parts_max=1,
             actions_max=10,
+            reactions=True,
             rate=1 / self.interval,
             burst=BURST,
             reserve=0.8,

@@ -89,6 +89,15 @@ class Sender:
         if not isinstance(answer, ErrorResponse) or status(answer) != 404:
             await self._check(answer, room)
 
+    async def react(self, room: str, event: str, emoji: str, key: str) -> None:
+        """React to an event; harmless where that is done."""
+        content = {"m.relates_to": {"rel_type": "m.annotation", "event_id": event, "key": qualified(emoji)}}
+        try:
+            await self.send(room, "m.reaction", content, key)
+        except Refused as refusal:
+            if not str(refusal).startswith("M_DUPLICATE_ANNOTATION"):
+                raise
+
     async def send(self, room: str, kind: str, content: dict[str, Any], key: str) -> str:
         """Send one event; returns its id. A repeat under one key is no second event."""
         if self._room(room).encrypted and kind != "m.reaction":  # which Matrix does not encrypt
@@ -260,11 +269,8 @@ class Sender:
         for emoji in reactions:
             if not self._seeds or self._limits.interval:
                 return
-            content = {
-                "m.relates_to": {"rel_type": "m.annotation", "event_id": event, "key": qualified(emoji)}
-            }
             try:
-                await self.send(room, "m.reaction", content, f"seed {key} {emoji}")
+                await self.react(room, event, emoji, f"seed {key} {emoji}")
                 self._seeded.add(event)
             except (Refused, Later, Unknown) as failed:
                 log.debug("matrix.not_seeded", room=room, error=str(failed))

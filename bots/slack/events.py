@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from bots.slack.files import sent
 from bots.slack.reading import Reader, mapping, stamp, string
 from bots.slack.settings import NAME
 from orchestrator.transport import Inbound, InboundKind, Place
@@ -69,10 +70,7 @@ def message(channel: str, said: Mapping[str, Any], reader: Reader) -> Inbound | 
     if not ours and root is None:
         return None
     made = _inbound(channel, event_id(channel, ts), user, reader)
-    if said.get("files") and not text.strip():
-        why = "files do not reach agents yet; say it in words"
-        return replace(made, kind=InboundKind.UNREADABLE, text=why, addressed=ours, root=root)
-    return replace(made, text=text, addressed=ours, root=root)
+    return replace(made, text=text, addressed=ours, root=root, files=sent(said), message=ts)
 
 
 def edited(channel: str, now: Mapping[str, Any], reader: Reader) -> Inbound | None:

@@ -16,6 +16,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("as messages of their own behind the text"),
     Feature.IMAGES: full(),
+    Feature.SENDING: full("in threads, with mentions, and in direct messages"),
     Feature.QUIET: degraded(
         "Slack rings only for those who follow the thread; they can mute it. Progress is one reply that grows, where "
         "Slack lets it"
@@ -26,6 +27,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.AWAY: full("messages; a slash command or a button says that nobody answers"),
     Feature.TYPING: full("as the thread's status, while an agent's progress comes"),
     Feature.RECEIPTS: none("the answer says so"),
+    Feature.MARKS: full("as reactions; without the scope reactions:write as messages"),
     Feature.ENCRYPTION: none("Slack reads along"),
     Feature.REDELIVERY: full("by the message's time, or the interaction's id"),
     Feature.REPEATS: degraded("by reading the channel back: our messages carry their keys as metadata"),

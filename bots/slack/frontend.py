@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from bots.slack import channels
+from bots.slack import channels, files
 from bots.slack.catchup import CatchUp
 from bots.slack.dispatch import Dispatcher
 from bots.slack.endpoint import Endpoint
@@ -31,7 +31,6 @@ from orchestrator.transport import (
     Intake,
     Later,
     Post,
-    Refused,
     Target,
     Unknown,
     Wire,
@@ -126,6 +125,7 @@ class SlackFrontend:
         marks = Marks(intake, identity.team)
         await marks.begin()
         self._limits.files = identity.may("files:write")
+        self._limits.reactions = identity.may("reactions:write")
         self._streams.connect(session, identity.team)
         self._sender = Sender(
             session, intake, workspace, self._limits, self._streams, ended=self._token_ended
@@ -252,9 +252,15 @@ class SlackFrontend:
         """Remove *message*."""
         await self._ready().delete(to, message)
 
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """React to *message*; twice is once to Slack."""
+        await self._ready().react(to, message, emoji)
+
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, by its id."""
+        if self._session is None:
+            raise Unknown("not connected")
+        return await files.fetch(self._session, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """Our messages that were sent under *key*, by reading the place back."""

@@ -52,6 +52,8 @@ class Limits:
         """Posts that were refused for their pace, since the start."""
         self.files = True
         """Whether files may be sent."""
+        self.reactions = True
+        """Whether we may react."""
         self._clock = clock
         self._interval = 1.0
         self._learnt_at = -math.inf
@@ -95,6 +97,7 @@ class Limits:
             actions_max=ACTIONS_MAX,
             forms=True,
             files=self.files,
+            reactions=self.reactions,
             rate=1 / self.interval if slowed else 1.0,
             burst=2 if slowed else _BURST,
             per_channel=True,

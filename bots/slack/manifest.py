@@ -17,13 +17,14 @@ SCOPES: Final[Mapping[str, str]] = {
     "channels:read": "to know which public channels it is in",
     "chat:write": "to speak",
     "commands": "for the slash command and the message shortcut",
-    "files:read": "to find a file again whose upload it is unsure of",
+    "files:read": "to hand agents what people send, and to find a file again whose upload it is unsure of",
     "files:write": "to attach diffs, logs and long output",
     "groups:history": "to hear what is said in private channels",
     "groups:read": "to know which private channels it is in",
     "im:history": "to hear direct messages",
     "im:read": "to know its direct messages",
     "im:write": "to answer what is pressed in the App Home",
+    "reactions:write": "to show on words to an agent what became of them",
     "users:read": "to show people by their names",
 }
 """What the bot asks for, and why."""

@@ -36,6 +36,13 @@ _SKEW: Final = 3_600.0
 _NO_UPLOAD: Final = range(400, 500)
 """How an upload is answered that will not be taken another time either, but for the next two."""
 _NOT_NOW: Final = frozenset({408, 429})
+_EMOJI: Final[Mapping[str, str]] = {
+    "📨": "incoming_envelope",
+    "↪️": "arrow_right_hook",
+    "⚡": "zap",
+    "👀": "eyes",
+}
+_NO_REACTION: Final = frozenset({"already_reacted", "message_not_found", "too_many_reactions"})
 _GONE_MESSAGE: Final = frozenset({"message_not_found", "file_not_found", "file_deleted"})
 
 
@@ -126,6 +133,23 @@ class Sender:
         except Refused as refusal:
             if str(refusal).split(":")[0] not in _GONE_MESSAGE:
                 raise
+
+    async def react(self, to: Target, message: str, emoji: str) -> None:
+        """React to a message; harmless where that is done, or the message gone."""
+        name = _EMOJI.get(emoji)
+        if name is None:
+            raise Refused(f"no name is known here for {emoji}")
+        request = self._web.reactions_add(channel=to.channel, timestamp=message, name=name)
+        try:
+            await self._send(to.channel, request, edit=True)
+        except Refused as refusal:
+            if str(refusal).split(":")[0] not in _NO_REACTION:
+                raise
+        except Later as wait:
+            if not str(wait).startswith("missing_scope"):
+                raise
+            self._limits.reactions = False  # from now on, it is said in words
+            raise Refused(str(wait)) from wait
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> list[str]:
         """Our messages in a place that were sent under *key*, oldest first; of a file, or of progress in streams, which

@@ -24,7 +24,9 @@ from bots.terminal.history import History
 from bots.terminal.messages import ActionButton, OpenFile, OpenThread
 from bots.terminal.pane import Column, Pane
 from bots.terminal.protocol import may_use
+from bots.terminal.reading import attached
 from bots.terminal.screens import FileScreen, HelpScreen
+from orchestrator.errors import UserError
 
 _KEYS = 9
 """Buttons that Alt and a number can press."""
@@ -353,8 +355,18 @@ class ChatApp(App[None]):
             self.run_worker(self._say(self._talk.here, event.text, self._root), name="saying")
 
     async def _say(self, channel: str, text: str, root: str | None) -> None:
-        """Say it; what is refused is given back."""
-        if not await self._errands.say(channel, text, root) and not self._composer.text:
+        """Say it, or send what is to be attached; what is refused is given back."""
+        words, paths = text, list[Path]()
+        try:
+            if text.strip().partition(" ")[0] == "/attach":
+                path, words = attached(text.strip().removeprefix("/attach"))
+                paths.append(path)
+        except UserError as refusal:
+            self._complain(str(refusal))
+            said = False
+        else:
+            said = await self._errands.say(channel, words, root, paths)
+        if not said and not self._composer.text:
             self._composer.put(text)
 
     async def action_quit(self) -> None:

@@ -2,9 +2,9 @@
 
 ChatClient(socket: Path, *, back: int = 300, quiet: bool = False)
 await connect() -> Welcome               NoDaemon / NotAllowed (UserError) where nobody can be reached
-await say(channel, text, root=None, *, event="") -> str    the event's id, once it is stored
+await say(channel, text, root=None, *, event="", paths=()) -> str    the event's id, once it is stored
 await act(channel, action, root=None) -> str
-await do(line) -> Answer(verdict, text, data, files)    in the private channel; the first whole answer
+await do(line, paths=()) -> Answer(verdict, text, data, files)    in the private channel; the first whole answer
 await complete(channel, line, root=None) -> (start, words)
 await thread(channel, root=None) -> list[Line]
 lines() -> AsyncIterator[Line]           live, once each, in order; ends when the client is closed
@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from bots.terminal import protocol
 from bots.terminal.answers import Answer, Gathering
 from bots.terminal.protocol import Line, Reply, Request, Welcome
+from bots.terminal.reading import pieces_of
 from orchestrator.errors import UserError
 from orchestrator.sockets import short_path
 
@@ -98,10 +99,26 @@ class ChatClient:
             self._lines.get_nowait()
         self._lines.put_nowait(None)
 
-    async def say(self, channel: str, text: str, root: str | None = None, *, event: str = "") -> str:
-        """Say *text*, as the *event* (of `new_id`) where given; returns its id when it is stored."""
-        text = clean_input(text)
-        frame = protocol.Say.model_construct(id=event or new_id(), channel=channel, root=root, text=text)
+    async def say(
+        self,
+        channel: str,
+        text: str,
+        root: str | None = None,
+        *,
+        event: str = "",
+        paths: Sequence[Path] = (),
+    ) -> str:
+        """Say *text*, as the *event* (of `new_id`) where given; returns its id when it is stored.
+
+        The files at *paths* go with it; UserError where one cannot be read.
+        """
+        frame = protocol.Say.model_construct(
+            id=event or new_id(),
+            channel=channel,
+            root=root,
+            text=clean_input(text),
+            files=await self._attached(paths),
+        )
         await self._request(frame.id, _checked(frame))
         return frame.id
 
@@ -111,9 +128,10 @@ class ChatClient:
         await self._request(frame.id, frame)
         return frame.id
 
-    async def do(self, line: str) -> Answer:
+    async def do(self, line: str, paths: Sequence[Path] = ()) -> Answer:
         """Run a command in the private channel and return its answer, however long that takes."""
-        frame = protocol.Do.model_construct(id=new_id(), line=clean_input(line))
+        files = await self._attached(paths)
+        frame = protocol.Do.model_construct(id=new_id(), line=clean_input(line), files=files)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[frame.id] = (Gathering(), answer)
         try:
@@ -233,6 +251,19 @@ class ChatClient:
 
     # -- requests
 
+    async def _attached(self, paths: Sequence[Path]) -> tuple[protocol.Named, ...]:
+        """Send the files at *paths*, piece by piece, under names of their own."""
+        files = []
+        for path in paths:
+            file = protocol.Named(file=new_id(), name=clean_input(path.name)[:255] or "file")
+            at = 0
+            async for data in pieces_of(path):
+                piece = protocol.Piece(id=new_id(), file=file.file, at=at, data=data)
+                await self._request(piece.id, piece)
+                at += len(data)
+            files.append(file)
+        return tuple(files)
+
     async def _request(self, request_id: str, frame: Request) -> Any:
         """Send a request, again after each reconnect, until it is answered; UserError where it is refused."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -281,7 +312,7 @@ def clean_input(text: str) -> str:
 def _checked(frame: protocol.Say | protocol.Do) -> protocol.Say | protocol.Do:
     """The frame, or a UserError that says what is wrong with its text."""
     text = frame.line if isinstance(frame, protocol.Do) else frame.text
-    if not text.strip():
+    if not text.strip() and not (frame.files and isinstance(frame, protocol.Say)):
         raise UserError("there is nothing to say in an empty line")
     if len(text) > protocol.TEXT_MAX:
         raise UserError(f"that is {len(text)} characters; say at most {protocol.TEXT_MAX} at once")

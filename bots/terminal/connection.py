@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import structlog
 from pydantic import ValidationError
 
 from bots.terminal import protocol
-from bots.terminal.protocol import Act, Complete, Do, Hello, LoadThread, Reply, Request, Say
+from bots.terminal.protocol import Act, Complete, Do, Hello, LoadThread, Piece, Reply, Request, Say
+from bots.terminal.uploads import Uploads
 from orchestrator.errors import UserError
 from orchestrator.store import projects, transcript
 from orchestrator.store.database import Database
@@ -32,6 +33,7 @@ class Chat:
     version: str
     database: Database
     intake: Intake
+    uploads: Uploads
     redact: Callable[[str], str]
     clock: Callable[[], float]
 
@@ -101,6 +103,9 @@ class Connection:
         if isinstance(request, Hello):
             await self._refuse("", "hello was said already")
             return
+        if isinstance(request, Piece):
+            await self._take(request)
+            return
         channel = self._private if isinstance(request, Do) else request.channel
         if not protocol.may_use(self._user, channel):
             await self._refuse(request.id, f"{channel!r} is not a channel that you can use")
@@ -118,10 +123,30 @@ class Connection:
         elif isinstance(request, Act):
             await self._accept(self._inbound(request.id, channel, request.root, action=request.action))
         else:
-            text = request.line if isinstance(request, Do) else request.text
-            root = None if isinstance(request, Do) else request.root
-            await self._write_down(request.id, channel, root, text)
-            await self._accept(self._inbound(request.id, channel, root, text))
+            await self._say(request, channel)
+
+    async def _take(self, piece: Piece) -> None:
+        """Keep a part of a file, for people who are known."""
+        try:
+            if not await self._chat.intake.knows(self._chat.transport, self._user):
+                raise UserError(
+                    f"I do not know you ({self._chat.transport}:{self._user}), so I take no files"
+                )
+            await asyncio.to_thread(self._chat.uploads.put, self._user, piece)
+        except (UserError, OSError) as fault:
+            await self._refuse(piece.id, f"the file cannot be taken: {fault}")
+        else:
+            await self._send(protocol.Ack(id=piece.id, stored=True))
+
+    async def _say(self, request: Say | Do, channel: str) -> None:
+        text = request.line if isinstance(request, Do) else request.text
+        root = None if isinstance(request, Do) else request.root
+        if not text and not request.files:
+            raise UserError("there is nothing to say in an empty line")
+        files = self._chat.uploads.sent(self._user, request.files)
+        shown = "\n".join((*([text] if text else ()), *(f"📎 {one.name}" for one in files)))
+        await self._write_down(request.id, channel, root, shown)
+        await self._accept(replace(self._inbound(request.id, channel, root, text), files=files))
 
     def _inbound(
         self, event: str, channel: str, root: str | None, text: str = "", action: str = ""
@@ -135,6 +160,7 @@ class Connection:
             root=root,
             kind=InboundKind.ACTION if action else InboundKind.MESSAGE,
             action=action,
+            message="" if action else event,
         )
 
     async def _write_down(self, event: str, channel: str, root: str | None, text: str) -> None:

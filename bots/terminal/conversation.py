@@ -34,6 +34,8 @@ class Message:
     content: Mapping[str, Any]
     changed: int = 0
     """The line that last changed it."""
+    marks: tuple[str, ...] = ()
+    """What was reacted to it with."""
     replies: int = 0
     """Messages heard in its thread."""
 
@@ -115,6 +117,8 @@ class Conversation:
             return self._edit(line)
         if "deletes" in line.content:
             return self._delete(str(line.content["deletes"]))
+        if "reacts" in line.content:
+            return self._mark(str(line.content["reacts"]), str(line.content.get("emoji", "")))
         if line.id in self._messages or line.id in self._gone:
             return None
         return self._add(line, past)
@@ -149,6 +153,13 @@ class Conversation:
         kept = {name: value for name, value in message.content.items() if name in ("thread", "files")}
         content = kept | {name: value for name, value in line.content.items() if name != "edits"}
         message.content, message.changed = content, line.seq
+        return Change(Kind.EDITED, message)
+
+    def _mark(self, message_id: str, emoji: str) -> Change | None:
+        message = self._messages.get(message_id)
+        if message is None or emoji in message.marks:
+            return None
+        message.marks = (*message.marks, emoji)
         return Change(Kind.EDITED, message)
 
     def _delete(self, message_id: str) -> Change | None:

@@ -1,6 +1,7 @@
 """What the full-screen chat asks of the daemon: refusals are complained of, what waits to be sent is counted."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from bots.terminal.client import ChatClient
@@ -21,9 +22,9 @@ class Errands:
         self._complain = complain
         self._changed = changed
 
-    async def say(self, channel: str, text: str, root: str | None) -> bool:
-        """Say it; False where it is refused."""
-        return await self._send(self._client.say(channel, text, root)) is not None
+    async def say(self, channel: str, text: str, root: str | None, paths: Sequence[Path] = ()) -> bool:
+        """Say it, with the files at *paths*; False where it is refused."""
+        return await self._send(self._client.say(channel, text, root, paths=paths)) is not None
 
     async def act(self, channel: str, action: str, root: str | None) -> None:
         """Press a button."""

@@ -14,6 +14,7 @@ SUPPORT: Mapping[Feature, Support] = {
     Feature.EDITS: full(),
     Feature.FILES: full("opened with Enter or a click"),
     Feature.IMAGES: none("a picture is listed, and cannot be looked at"),
+    Feature.SENDING: full("with `/attach PATH`, or `do --file PATH`"),
     Feature.QUIET: none("nothing rings"),
     Feature.COMPLETION: full("with Tab"),
     Feature.AMENDING: none("`task edit`, or say what is different"),
@@ -23,6 +24,7 @@ SUPPORT: Mapping[Feature, Support] = {
     ),
     Feature.TYPING: none(),
     Feature.RECEIPTS: none("your line appears when it is stored"),
+    Feature.MARKS: full("beside your line"),
     Feature.ENCRYPTION: none("a socket of this host, open to its owner unless `socket_mode` says more"),
     Feature.REDELIVERY: full("by the event's id"),
     Feature.REPEATS: full("by the message's key"),
@@ -30,7 +32,8 @@ SUPPORT: Mapping[Feature, Support] = {
 
 SPEAKING = (
     "Type the command and press Enter; there is no sigil, as nobody else is spoken to. In a task's thread plain words "
-    'go to its agent, and `!` before them interrupts it. `agent-queue do "task list"` says one command from a shell.'
+    'go to its agent, and `!` before them interrupts it. `agent-queue do "task list"` says one command from a shell. '
+    "`/attach PATH` sends a file, with words behind it or without."
 )
 
 LIMITS = CAPABILITIES

@@ -24,12 +24,13 @@ from bots.terminal import protocol
 from bots.terminal.connection import Chat, Connection
 from bots.terminal.listening import listen, peer_uid, user_name
 from bots.terminal.settings import TerminalSettings
+from bots.terminal.uploads import Uploads
 from bots.terminal.wires import CAPABILITIES, wires
 from orchestrator.errors import UserError
 from orchestrator.jobs import ended
 from orchestrator.store import transcript
 from orchestrator.store.database import Database, Signal
-from orchestrator.transport import Capabilities, Finding, Intake, Post, Refused, Target, Unknown, Wire
+from orchestrator.transport import Capabilities, Finding, Intake, Post, Target, Unknown, Wire
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class TerminalFrontend:
         self.home = settings.home
         self.socket = settings.path(data_dir)
         self._mode = settings.socket_mode
+        self._uploads = Uploads(data_dir / "uploads")
         self._db = database
         self._redact = redact or (lambda text: text)
         self._clock = clock
@@ -104,6 +106,7 @@ class TerminalFrontend:
             version=_version(),
             database=self._db,
             intake=intake,
+            uploads=self._uploads,
             redact=self._redact,
             clock=self._clock,
         )
@@ -149,9 +152,13 @@ class TerminalFrontend:
         root = None if message == to.root else to.root
         await self._add(to.channel, root, {"deletes": message}, f"delete:{message}")
 
+    async def react(self, to: Target, message: str, emoji: str, key: str) -> None:
+        """Store that *message* bears *emoji*."""
+        await self._add(to.channel, to.root, {"reacts": message, "emoji": emoji}, key)
+
     async def fetch(self, source: str, limit: int) -> bytes:
-        """Nothing that people send is read here."""
-        raise Refused("files are not read from here yet")
+        """A file, of which we have a copy."""
+        return await asyncio.to_thread(self._uploads.read, source, limit)
 
     async def find(self, to: Target, key: str, wire: Wire, since: float) -> Sequence[str]:
         """The message sent under *key*, if it was."""

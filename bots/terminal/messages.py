@@ -195,7 +195,10 @@ class MessageView(Static):
             texts = (str(one.content.get("text", "")).rstrip("\n") for one in self.messages)
             return painting.plain(as_left("\n".join(texts)))
         text = str(self.message.content.get("text", ""))
-        return painting.plain(text) if self.message.by_person else painting.markdown(text)
+        if not self.message.by_person:
+            return painting.markdown(text)
+        marks = harmless(" ".join(self.message.marks)).replace("\n", " ")
+        return painting.plain(text) + painting.plain(f"  {marks}" if marks else "", painting.FAINT)
 
     def on_click(self, event: Click) -> None:
         """A click anywhere on a message opens its thread."""

@@ -2,7 +2,7 @@
 
     await chat_plain(client: ChatClient, stdin: AsyncIterator[str] | TextIO, stdout: TextIO, *,
                      patience: float = 120.0) -> int         the client is connected here and closed
-    await do(client: ChatClient, line: str, as_json: bool, stdout: TextIO | None = None) -> int
+    await do(client: ChatClient, line: str, as_json: bool, stdout: TextIO | None = None, files=()) -> int
 
 Exit codes of `do`: 0 done, 1 failed, 2 refused (bad input, forbidden, not found), 3 no daemon.
 `chat_plain`: 0, or 1 where an answer did not come in *patience* seconds, or 3.
@@ -12,13 +12,14 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from bots.terminal.answers import Answer, Gathering, body, harmless
 from bots.terminal.client import ChatClient, NoDaemon, NotAllowed, new_id
 from bots.terminal.protocol import Line, may_use
-from bots.terminal.reading import lines_of
+from bots.terminal.reading import attached, lines_of
 from orchestrator.errors import UserError
 from orchestrator.transport import Verdict
 
@@ -28,13 +29,19 @@ _AWAY_MAX = 60.0
 """Seconds that a daemon may be gone in the middle of a command before we give up on it."""
 
 
-async def do(client: ChatClient, line: str, as_json: bool, stdout: TextIO | None = None) -> int:
-    """Run one command, print its answer, and return the exit code."""
+async def do(
+    client: ChatClient,
+    line: str,
+    as_json: bool,
+    stdout: TextIO | None = None,
+    files: Sequence[Path] = (),
+) -> int:
+    """Run one command, with *files* if need be, print its answer, and return the exit code."""
     out = stdout or sys.stdout
     client.quiet = True  # it is the one answer that we are here for
     try:
         await client.connect()
-        answer = await _while_there(client, line)
+        answer = await _while_there(client, line, files)
     except (NoDaemon, NotAllowed) as trouble:
         return _fault(out, str(trouble), NO_DAEMON, as_json)
     except UserError as refusal:
@@ -51,9 +58,9 @@ async def do(client: ChatClient, line: str, as_json: bool, stdout: TextIO | None
     return EXIT[answer.verdict]
 
 
-async def _while_there(client: ChatClient, line: str) -> Answer:
+async def _while_there(client: ChatClient, line: str, files: Sequence[Path]) -> Answer:
     """The answer to *line*; NoDaemon where the daemon went away and did not come back."""
-    asked = asyncio.create_task(client.do(line))
+    asked = asyncio.create_task(client.do(line, files))
     gone = asyncio.create_task(_gone(client))
     try:
         await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -141,17 +148,20 @@ class _PlainChat:
                 self._join(rest.strip().removeprefix("#"))
             elif word == "/thread":
                 self._enter_thread(rest.strip())
+            elif word == "/attach":
+                path, words = attached(rest)
+                await self._say(words, [path])
             elif line.strip():
                 await self._say(line)
         except UserError as refusal:
             _print(self._out, f"! {harmless(str(refusal))}")
         return True
 
-    async def _say(self, line: str) -> None:
+    async def _say(self, line: str, paths: Sequence[Path] = ()) -> None:
         event = new_id()
         self._waiting[event] = Gathering()  # the answer may be quicker than the acknowledgement
         try:
-            await self._client.say(self._channel, line, self._root, event=event)
+            await self._client.say(self._channel, line, self._root, event=event, paths=paths)
         except UserError:
             del self._waiting[event]
             raise
@@ -186,7 +196,7 @@ class _PlainChat:
         if line.root is not None:
             task = self._titles.get(line.root, (line.root[:8], ""))[0]
             prefix = f"  {task}│ " + (f"{line.author}: " if line.content.get("person") else "")
-        said = "\n".join(body(line.content))
+        said = str(line.content.get("emoji", "")) or "\n".join(body(line.content))
         message = str(line.content.get("edits", line.id))
         if "deletes" not in line.content and self._shown.get(message) != said:
             self._shown[message] = said
@@ -197,8 +207,13 @@ class _PlainChat:
                     self._out,
                     harmless(f"{prefix}({file['name']}, {len(file['content'].splitlines())} lines)"),
                 )
-        event = line.content.get("reply_to", "")
-        if event in self._waiting and self._waiting[event].add(line) is not None:
+        self._hear(line)
+
+    def _hear(self, line: Line) -> None:
+        """Take what may answer something that was said; a reaction answers, too."""
+        reacted = str(line.content.get("reacts", ""))
+        event = reacted or line.content.get("reply_to", "")
+        if event in self._waiting and (reacted or self._waiting[event].add(line) is not None):
             del self._waiting[event]
             self._changed.set()
 

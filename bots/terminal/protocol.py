@@ -5,9 +5,10 @@ The person is the peer's user on this host; there is no log-in. The client speak
     client                                       server
     hello {since?, back?, quiet?}             -> welcome {you, private, channels, version, home, seq, last}
                                               -> line {...} ...          (what was said since, then live)
-    say   {id, channel, root?, text}          -> ack {id, stored} | error {id, message}
+    piece {id, file, at, data}                -> ack {id, stored} | error {id, message}
+    say   {id, channel, root?, text, files?}  -> ack | error
     act   {id, channel, root?, action}        -> ack | error             (a button was pressed)
-    do    {id, line}                          -> ack | error             (say, in the private channel)
+    do    {id, line, files?}                  -> ack | error             (say, in the private channel)
     complete {id, channel, root?, line}       -> completions {id, words, start}
     thread   {id, channel, root?}             -> line {..., reply: id} ..., loaded {id}
 
@@ -18,11 +19,15 @@ The person is the peer's user on this host; there is no log-in. The client speak
 inbox, the line's id in the transcript, and the `reply_to` of the answer: repeating one that was not
 acknowledged has no second effect. `ack` is sent once the event is stored; `stored` is false for a repetition.
 
-A `line` is a message, an edit of one (`content.edits` is its id) or a deletion (`content.deletes`). `seq`
-grows; live lines come once each and in order. `content` holds, where they are not empty: `text`, `verbatim`,
-`card` {title, tone, fields}, `actions` [{id, label, line, style}], `files` [{name, content}], `reply_to`,
-`verdict`, `data`, `part` and `parts` (1-based, of a message cut in pieces), `thread` (its title: a thread
-hangs on it), `person` (true: a person's own words).
+`piece` is a part of a file that is to be sent: `data`, in base64, belongs at the byte `at` of the file whose id the
+client has made. `files` [{file, name}] are files whose pieces have all been acknowledged.
+
+A `line` is a message, an edit of one (`content.edits` is its id), a deletion (`content.deletes`) or a reaction
+(`content.reacts` is the message's id, `content.emoji` what it bears from now on). `seq` grows; live lines come once
+each and in order. `content` holds, where they are not empty: `text`, `verbatim`, `card` {title, tone, fields},
+`actions` [{id, label, line, style}], `files` [{name, content}], `reply_to`, `verdict`, `data`, `part` and `parts`
+(1-based, of a message cut in pieces), `thread` (its title: a thread hangs on it), `person` (true: a person's own
+words).
 """
 
 import re
@@ -39,6 +44,10 @@ REPLY_MAX = 32_000_000
 CHANNEL_PATTERN = r"^[\w][\w.-]{0,63}$"
 """A channel's name; a person's private one is `~` and the user's name instead."""
 ID_PATTERN = r"^[0-9a-f]{32}$"
+PIECE = 300_000
+"""Most bytes of a file that a client sends at once."""
+FILE_MAX = 100_000_000
+"""Most bytes of a file; the daemon may take less (`delivery.file_max_mb`)."""
 
 _ROOT_MAX = 128
 _CHANNEL = re.compile(CHANNEL_PATTERN)
@@ -72,14 +81,37 @@ class Hello(_Request):
     quiet: bool = False
 
 
+class Piece(_Request):
+    """A part of a file: what belongs at the byte *at*."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    type: Literal["piece"] = "piece"
+    id: Id
+    file: Id
+    at: Annotated[int, Field(ge=0, le=FILE_MAX)]
+    data: Annotated[bytes, Field(max_length=PIECE)]
+
+
+class Named(_Request):
+    """A file that was sent in pieces, and what it is called."""
+
+    file: Id
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+
+
+Files = Annotated[tuple[Named, ...], Field(max_length=20)]
+
+
 class Say(_Request):
-    """A person's words in a channel, or in the thread under *root*."""
+    """A person's words in a channel, or in the thread under *root*; with files, there may be none."""
 
     type: Literal["say"] = "say"
     id: Id
     channel: Channel
     root: Root | None = None
-    text: Text
+    text: Annotated[str, Field(max_length=TEXT_MAX)]
+    files: Files = ()
 
 
 class Act(_Request):
@@ -98,6 +130,7 @@ class Do(_Request):
     type: Literal["do"] = "do"
     id: Id
     line: Text
+    files: Files = ()
 
 
 class Complete(_Request):
@@ -119,7 +152,7 @@ class LoadThread(_Request):
     root: Root | None = None
 
 
-Request = Hello | Say | Act | Do | Complete | LoadThread
+Request = Hello | Piece | Say | Act | Do | Complete | LoadThread
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 
 

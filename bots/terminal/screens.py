@@ -28,6 +28,7 @@ Ctrl+T           speak in the channel or in the thread
 Ctrl+N, Ctrl+P   next, previous channel
 PgUp, PgDn       scroll
 /join NAME       go to a channel, also to a new one
+/attach PATH …   send a file, with words behind it or without
 Ctrl+Q           leave (Ctrl+D too); the daemon and its agents go on
 
 The mouse works too: click titles, messages, buttons, files, keys.

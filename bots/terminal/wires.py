@@ -14,6 +14,7 @@ CAPABILITIES = Capabilities(
     actions_max=10,
     edits=True,
     files=True,
+    reactions=True,
     settle_after=0.0,
     rate=100_000.0,
     burst=100_000,

@@ -244,7 +244,7 @@ async def say(ctx: Context, task: Task, text: str, mode: SendMode = SendMode.QUE
         if text.startswith("!"):
             mode = SendMode.INTERRUPT
         await _tell(ctx, task, live[0], text.removeprefix("!").strip(), mode)
-        return Post(text=_SAID[mode])
+        return Post(text=_SAID[mode], reaction=_SAID[mode].split()[0])
     if _rests(task):
         return await go_on(ctx, task, text)
     await keep(ctx, task, text)

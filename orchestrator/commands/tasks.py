@@ -341,4 +341,8 @@ def note_of(ctx: Context, task: Task, text: str) -> Words:
         mode="queue",
         state=MessageState.KEPT,
         files=ctx.files,
+        transport=ctx.event.place.transport,
+        channel=ctx.event.place.channel,
+        root=ctx.event.root,
+        remote=ctx.event.message,
     )

@@ -219,6 +219,8 @@ class Relay:
 
     def _render(self, first: Entry, post: Post) -> list[dict[str, Any]]:
         """The messages that a post becomes on this platform."""
+        if first.op is Op.REACT:
+            return [{"emoji": post.text}] if self._frontend.capabilities().reactions else []
         if not self._frontend.capabilities().forms and any(one.needs_form for one in post.actions):
             post = replace(post, actions=tuple(one for one in post.actions if not one.needs_form))
         try:
@@ -259,6 +261,8 @@ class Relay:
             subject = root
         elif message.op in (Op.EDIT, Op.DELETE):
             subject = await outbox.remote_id(tx, self._frontend.name, message.subject)
+        elif message.op is Op.REACT:
+            subject = message.subject
         return Target(channel=message.channel, root=root), subject
 
     async def _perform(self, message: Message, to: Target, subject: str) -> str | None:
@@ -273,6 +277,8 @@ class Relay:
                 await self._frontend.edit(to, subject, message.payload, message.key)
             case Op.DELETE:
                 await self._frontend.delete(to, subject)
+            case Op.REACT:
+                await self._frontend.react(to, subject, str(message.payload["emoji"]), message.key)
         return None
 
     async def _settle(self, message: Message) -> None:
@@ -288,7 +294,11 @@ class Relay:
         last = max(message.sent_at or 0.0, self._born)  # before we were, it may have been on its way
         settle_after = self._frontend.capabilities().settle_after
         await asyncio.sleep(max(0.0, last + settle_after - self._clock()))
-        if message.op in (Op.EDIT, Op.DELETE):  # to be repeated, now that a late one cannot undo a later one
+        if message.op in (
+            Op.EDIT,
+            Op.DELETE,
+            Op.REACT,
+        ):  # to be repeated, now that a late one cannot undo a later one
             await self._put(message, Sending.READY, unsure_since=None)
             return
         try:

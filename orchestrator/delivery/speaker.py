@@ -94,6 +94,28 @@ class Speaker:
         other = root if thread_id is None else None  # a thread that is no task's
         await self._enqueue(tx, place, thread_id, Op.POST, stored, key=key, urgency=urgency, root=other)
 
+    async def react(
+        self, tx: Tx, place: Place, root: str | None, message: str, emoji: str, *, key: str
+    ) -> None:
+        """React to what somebody has said; it does not wait for what is to be said there."""
+        if place.transport not in self.homes:
+            return
+        await outbox.enqueue(
+            tx,
+            Entry(
+                transport=place.transport,
+                lane=f"{place.channel}#{root or ''}#reactions",
+                key=key,
+                op=Op.REACT,
+                channel=place.channel,
+                root=root,
+                subject=message,
+                urgency=int(Lane.NOTICE),
+                post=post_to_json(Post(text=emoji), self.redact),
+                at=self._clock(),
+            ),
+        )
+
     async def create_thread(self, tx: Tx, name: str, first: Post, task_id: str, project_id: str) -> Thread:
         """Open the task's thread on *first* in every channel of the project where it has none yet."""
         for place in await self.places(tx, project_id):

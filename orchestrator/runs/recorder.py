@@ -34,12 +34,12 @@ from orchestrator.runs.meter import Meter
 from orchestrator.settings import RunSettings
 from orchestrator.store import accounts, messages, runs, tasks
 from orchestrator.store.database import Tx
-from orchestrator.store.messages import MessageState
+from orchestrator.store.messages import MessageState, Words
 from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
 from orchestrator.store.spending import Use
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
-from orchestrator.transport import Lane, Post
+from orchestrator.transport import Lane, Place, Post
 from orchestrator.words import plain, said
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ class Recorder:
     async def _event(self, tx: Tx, run: Run, task: Task, offset: int, event: Event) -> Task:
         match event:
             case Started():
-                await messages.told(tx, run.id)
+                await self._read(tx, *await messages.told(tx, run.id))
                 if task.status is TaskStatus.ASSIGNED:
                     reason = task.reason or f"{run.agent_id} works on it"
                     return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_STARTED, reason=reason)
@@ -155,11 +155,21 @@ class Recorder:
     async def _accepted(self, tx: Tx, task: Task, event: Accepted) -> None:
         state = MessageState.DELIVERED if event.ok else MessageState.KEPT
         words = await messages.settle(tx, event.message_id, state)
+        if words is not None and event.ok:
+            await self._read(tx, words)
         if words is not None and not event.ok:
             note = f"📌 The agent cannot take it now ({plain(event.note)}); its next run will be told."
             await self._lifecycle.thread(task).say(
                 tx, Post(text=note), key=key_of("kept", event.message_id), urgency=Lane.NOTICE
             )
+
+    async def _read(self, tx: Tx, *told: Words) -> None:
+        """Show on people's words that an agent has them."""
+        for words in told:
+            if words.remote:
+                place = Place(transport=words.transport, channel=words.channel)
+                key = key_of("read", words.id)
+                await self._lifecycle.speaker.react(tx, place, words.root, words.remote, "👀", key=key)
 
     async def _result(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
         """The agent has ended: on to verification, or end the run by what became of it."""

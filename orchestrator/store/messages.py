@@ -53,6 +53,11 @@ class Words:
     state: MessageState
     files: tuple[str, ...] = ()
     """What was sent with it, by the names under which it is kept."""
+    transport: str = ""
+    channel: str = ""
+    root: str | None = None
+    remote: str = ""
+    """Where it was said and what it is known by there, where it can be reacted to."""
 
 
 def _words(row: Row) -> Words:
@@ -148,13 +153,12 @@ async def files_held(tx: Tx) -> set[str]:
     return {name for names in lists for name in names}
 
 
-async def told(tx: Tx, run_id: str) -> None:
-    """The run has begun, and so was told what was claimed for its prompt."""
-    await tx.execute(
-        message.update()
-        .where(message.c.run_id == run_id, message.c.state == MessageState.KEPT)
-        .values(state=MessageState.DELIVERED)
-    )
+async def told(tx: Tx, run_id: str) -> list[Words]:
+    """The run has begun, and so was told what was claimed for its prompt: that is returned."""
+    where = (message.c.run_id == run_id, message.c.state == MessageState.KEPT)
+    rows = await tx.all(sa.select(message).where(*where).order_by(message.c.at, message.c.id))
+    await tx.execute(message.update().where(*where).values(state=MessageState.DELIVERED))
+    return [_words(row) for row in rows]
 
 
 async def close(tx: Tx, run_id: str) -> bool:

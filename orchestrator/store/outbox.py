@@ -21,6 +21,7 @@ class Op(StrEnum):
     OPEN = "open"
     EDIT = "edit"
     DELETE = "delete"
+    REACT = "react"
 
 
 class Sending(StrEnum):
@@ -70,7 +71,7 @@ class Entry:
     root: str | None = None
     """The platform's id of the message that a thread hangs on which is no task's."""
     subject: str = ""
-    """OPEN: the thread's title. EDIT and DELETE: the key of the message meant."""
+    """OPEN: the thread's title. EDIT and DELETE: the key of the message meant. REACT: a person's message."""
     urgency: int
     post: dict[str, Any]
     at: float

@@ -215,6 +215,10 @@ message = sa.Table(
     sa.Column("request_id", Text, nullable=False, server_default=""),
     sa.Column("state", Text, nullable=False),
     sa.Column("files", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("transport", Text, nullable=False, server_default=""),
+    sa.Column("channel", Text, nullable=False, server_default=""),
+    sa.Column("root", Text),
+    sa.Column("remote", Text, nullable=False, server_default=""),
     _partial("message_open", "task_id", "at", where="state IN ('queued', 'sent', 'kept')"),
 )
 

@@ -140,6 +140,29 @@ async def test_what_is_refused_is_given_back(tmp_path: Path) -> None:
         assert len(screen.composer.text) == 100_999
 
 
+async def test_a_file_is_attached_and_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("content")
+    async with opened(tmp_path) as screen:
+        await screen.types(f"/attach {tmp_path}/a.txt look", "enter")
+        await screen.sees("📎 a.txt")
+        (event,) = screen.house.events.values()
+        assert (event.text, [one.name for one in event.files]) == ("look", ["a.txt"])
+        await screen.types("/attach /none", "enter")
+        await screen.sees("there is no file /none")
+        assert screen.composer.text == "/attach /none"
+
+
+async def test_what_became_of_words_is_shown_beside_them(tmp_path: Path) -> None:
+    async with opened(tmp_path) as screen:
+        screen.house.answer = None
+        await screen.types("use tabs", "enter")
+        await screen.sees("use tabs")
+        (event,) = screen.house.events
+        await screen.house.frontend.react(Target(channel="main"), event, "📨", "k1")
+        await screen.house.frontend.react(Target(channel="main"), event, "👀", "k2")
+        await screen.sees("use tabs  📨 👀")
+
+
 async def test_a_prefilled_command_needs_only_enter(tmp_path: Path) -> None:
     async with opened(tmp_path, prefill="task add demo hello", hint="Press Enter [b]now[/b]") as screen:
         await screen.sees("Press Enter [b]now[/b]")

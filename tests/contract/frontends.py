@@ -31,8 +31,10 @@ from orchestrator.transport import (
     Form,
     Frontend,
     Inbound,
+    InboundKind,
     Later,
     Post,
+    Refused,
     Target,
     Tone,
     Verdict,
@@ -153,6 +155,14 @@ class Platform(ABC):
     @abstractmethod
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         """Say something to us, with sigil or mention where the place needs it; returns the event's id."""
+
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        """Send a file, with words or without; as `speak`."""
+        raise NotImplementedError
+
+    async def marks(self, event: str) -> Sequence[str]:
+        """With what we have reacted to an event."""
+        raise NotImplementedError
 
     @abstractmethod
     async def press(self, message: Seen, label: str) -> str:
@@ -469,6 +479,46 @@ class FrontendContract:
         assert [event.root for event in events] == [None, root]
         assert {event.place.transport for event in events} == {platform.frontend.name}
         assert {event.place.channel for event in events} == {platform.channel}
+
+    async def test_a_file_that_is_sent_can_be_read_as_far_as_it_is_no_larger_than_asked(
+        self, platform: Platform
+    ) -> None:
+        if platform.level(Feature.SENDING) is Level.NONE:
+            pytest.skip(platform.support[Feature.SENDING].how or "no files can be sent there")
+        listener = Listener()
+        async with started(platform.frontend, listener) as frontend:
+            [wire] = frontend.render(Post(text="root"))
+            root = await frontend.open_thread(platform.channel, wire, "key-1", "the title")
+            await platform.send("a note.txt", b"\x00content", root=root)
+            await listener.heard("")
+            [event] = listener.events.values()
+            assert (event.kind, event.root) == (InboundKind.MESSAGE, root)
+            [sent] = event.files
+            assert sent.name in ("a note.txt", "a_note.txt")
+            assert sent.size in (8, None)
+            assert await frontend.fetch(sent.source, 8) == b"\x00content"
+            with pytest.raises(Refused):
+                await frontend.fetch(sent.source, 7)
+
+    async def test_a_reaction_stands_once_on_what_was_said_however_often_it_is_sent(
+        self, platform: Platform
+    ) -> None:
+        if platform.level(Feature.MARKS) is Level.NONE:
+            pytest.skip(platform.support[Feature.MARKS].how or "there are no reactions")
+        listener = Listener()
+        async with started(platform.frontend, listener) as frontend:
+            assert frontend.capabilities().reactions
+            [wire] = frontend.render(Post(text="root"))
+            root = await frontend.open_thread(platform.channel, wire, "key-1", "the title")
+            said = await platform.speak("one", root)
+            await listener.heard("one")
+            [event] = listener.events.values()
+            to = Target(channel=platform.channel, root=root)
+            for emoji in ("📨", "👀", "📨"):
+                await patiently(lambda: frontend.react(to, event.message, emoji, f"react {emoji}"))  # noqa: B023
+            assert list(dict.fromkeys(await platform.marks(said))) == ["📨", "👀"]
+            await platform.speak("two", root)
+            await listener.heard("one", "two")  # and not what we have reacted with
 
     async def test_what_was_said_while_we_were_away_is_handed_on(self, platform: Platform) -> None:
         if platform.level(Feature.AWAY) is Level.NONE:

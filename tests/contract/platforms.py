@@ -19,7 +19,18 @@ from orchestrator.delivery.posts import inbound_to_json
 from orchestrator.store import transcript
 from orchestrator.store.database import Database
 from orchestrator.support import Support, full
-from orchestrator.transport import Frontend, Inbound, InboundKind, Intake, Later, Place, Target, Unknown, Wire
+from orchestrator.transport import (
+    Frontend,
+    Inbound,
+    InboundKind,
+    Intake,
+    Later,
+    Place,
+    Sent,
+    Target,
+    Unknown,
+    Wire,
+)
 from tests.contract.frontends import Platform, Seen
 
 _OPEN_CHAT = 0.5
@@ -48,7 +59,9 @@ def _card(card: Any) -> str:
 def said(folder: Path, event_id: str, text: str, root: str | None = None, **more: Any) -> Inbound:
     """Let a person say something on the scripted platform."""
     place = Place(transport="scripted", channel="main")
-    event = Inbound(event_id=event_id, place=place, account="ann", name="ann", text=text, root=root)
+    event = Inbound(
+        event_id=event_id, place=place, account="ann", name="ann", text=text, root=root, message=event_id
+    )
     event = replace(event, **more)
     put(folder, event)
     return event
@@ -114,8 +127,18 @@ class Files(Platform):
         records = read_records(self._settings.folder / "platform.jsonl")
         return [read(record["wire"], record["id"], root) for record in shown(records, root=root)]
 
+    async def marks(self, event: str) -> Sequence[str]:
+        records = read_records(self._settings.folder / "platform.jsonl")
+        return [one["emoji"] for one in records if one["op"] == "react" and one["message"] == event]
+
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         return self._happens(text=text, root=root, account=who, name=who)
+
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        self._settings.folder.mkdir(exist_ok=True)
+        (self._settings.folder / name).write_bytes(content)
+        files = (Sent(name=name, source=name, size=len(content)),)
+        return self._happens(text=text, root=root, files=files)
 
     async def press(self, message: Seen, label: str) -> str:
         action = message.actions[message.labels.index(label)]
@@ -222,9 +245,14 @@ class Terminal(Platform):
                     where, before = made[content["edits"]]
                     kept = {name: value for name, value in before.items() if name == "files"}
                     made[content["edits"]] = (where, kept | content)
-                elif "person" not in content:
+                elif "person" not in content and "reacts" not in content:
                     made[line.id] = (line.root, content)
         return [read(wire, message, root) for message, (where, wire) in made.items() if where == root]
+
+    async def marks(self, event: str) -> Sequence[str]:
+        async with self._db.read() as tx:
+            lines = await transcript.since(tx, "terminal", 0, 100_000)
+        return [one.content["emoji"] for one in lines if one.content.get("reacts") == event]
 
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         event = new_id()
@@ -234,6 +262,11 @@ class Terminal(Platform):
             return event
         await self._say(event)
         return event
+
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        path = self._folder / name
+        path.write_bytes(content)
+        return await (await self._ann()).say("main", text, root, paths=[path])
 
     async def _passer_by(self, event: str, text: str, root: str | None, who: str) -> None:
         """Somebody who says one thing and goes."""

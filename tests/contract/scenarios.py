@@ -212,15 +212,47 @@ class FrontendScenarios:
         await house.build(interactive=True)
         task = await house.add("print('listening', flush=True); print('heard', input())")
         thread = (await house.shows(task, "listening")).root
-        assert "Queued" in (await house.ask("please use tabs", thread)).text
+        await self._becomes(house, "please use tabs", thread, "📨", "Queued")
         await house.shows(task, "heard please use tabs")
 
     async def test_an_exclamation_mark_interrupts_the_agent(self, house: House) -> None:
         await house.build(interactive=True)
         task = await house.add("print('listening', flush=True); print('heard', input())")
         thread = (await house.shows(task, "listening")).root
-        assert "Interrupting" in (await house.ask("!leave that", thread)).text
+        await self._becomes(house, "!leave that", thread, "⚡", "Interrupting")
         await house.shows(task, "heard leave that")
+
+    async def _becomes(self, house: House, text: str, thread: str | None, mark: str, words: str) -> None:
+        """Say something to an agent, and see what becomes of it: on it, or where there are no reactions in words."""
+        if house.platform.level(Feature.MARKS) is Level.NONE:
+            assert words in (await house.ask(text, thread)).text
+            return
+        event = await house.platform.speak(text, thread)
+
+        async def read() -> bool:
+            return len(await house.platform.marks(event)) > 1
+
+        await house.until(read)
+        assert list(await house.platform.marks(event)) == [mark, "👀"]
+        assert not any(words in one.text for one in await house.platform.seen(thread)), (
+            "it is not said as well"
+        )
+
+    async def test_words_for_the_next_run_are_marked_when_it_has_read_them(self, house: House) -> None:
+        needs(house, Feature.MARKS)
+        await house.build(approval="required")
+        task = await house.add(f"{_FILE}print('told:', sys.stdin.read())")
+        thread = (await house.offers(task, "Approve")).root
+        event = await house.platform.speak("use tabs", thread)
+        assert "Kept for its next run" in (await house.answer(event, thread)).text
+        assert list(await house.platform.marks(event)) == []
+        await house.set_up(f"task restart {task}")
+        await house.shows(task, "ann: use tabs")
+
+        async def read() -> bool:
+            return list(await house.platform.marks(event)) == ["👀"]
+
+        await house.until(read)
 
     async def test_words_can_be_put_to_the_agent_within_its_turn(self, house: House) -> None:
         await house.build(interactive=True)
@@ -228,6 +260,23 @@ class FrontendScenarios:
         thread = (await house.shows(task, "listening")).root
         assert "at its work" in (await house.ask("task tell mind the gap mode:steer", thread)).text
         await house.shows(task, "heard mind the gap")
+
+    async def test_a_file_sent_into_a_tasks_thread_reaches_its_agent_with_words_or_without(
+        self, house: House
+    ) -> None:
+        needs(house, Feature.SENDING)
+        await house.build(interactive=True)
+        path = "pathlib.Path(input().removeprefix('Attached: '))"
+        task = await house.add(
+            f"print('listening', flush=True); print('one', {path}.read_text(), flush=True)\n"
+            f"print('heard', input(), input()); print('two', {path}.read_text())"
+        )
+        thread = (await house.shows(task, "listening")).root
+        await house.platform.send("notes.txt", b"first note", root=thread)
+        await house.shows(task, "one first note")
+        await house.platform.send("more.txt", b"second note", "look at this", thread)
+        await house.shows(task, "heard look at this")
+        await house.shows(task, "two second note")
 
     async def test_words_that_no_agent_has_read_can_be_changed_and_taken_back(self, house: House) -> None:
         needs(house, Feature.AMENDING, Feature.WITHDRAWING)

@@ -129,6 +129,16 @@ class Discord(Platform):
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         return await self.people[who].say(root or self.channel, text if root else f"!aq {text}")
 
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        return await self.ann.say(
+            root or self.channel, text if root else f"!aq {text}", files=[(name, content)]
+        )
+
+    async def marks(self, event: str) -> Sequence[str]:
+        message = self.server.message(event)
+        assert message is not None
+        return [emoji for emoji, who in message.reactions.items() if self.bot.id in who]
+
     async def press(self, message: Seen, label: str) -> str:
         action = message.actions[message.labels.index(label)]
         pressed = await self.ann.press(message.id, action)

@@ -23,12 +23,13 @@ from orchestrator.transport import (
     Inbound,
     InboundKind,
     Post,
+    Refused,
     Target,
     Unusable,
     Watermark,
 )
 from tests.contract.frontends import Listener, started
-from tests.servers.slack import Error, Interaction, SlackServer, Slow
+from tests.servers.slack import Error, Interaction, SlackServer, Slow, Status
 from tests.servers.slack.delivery import Delivery
 from tests.slack.platform import Slack, in_slack
 
@@ -253,15 +254,37 @@ async def test_an_edit_and_a_deletion_name_the_message_that_they_change(slack: S
     assert (gone.kind, gone.subject, gone.account) == (InboundKind.WITHDRAWAL, event, slack.ann.id)
 
 
-async def test_a_file_without_words_is_unreadable_and_one_with_words_is_these(
-    slack: Slack, inbox: Inbox
+async def test_files_come_with_words_or_without_also_from_the_history(slack: Slack, inbox: Inbox) -> None:
+    room = slack.server.im(slack.app, slack.ann)
+    await slack.ann.say(room, "", files=[("a.png", b"x")])
+    event = await inbox.one()
+    assert (event.kind, event.text, event.files[0].name) == (InboundKind.MESSAGE, "", "a.png")
+    async with slack.server.missing():
+        await slack.server.connected(0)
+        await slack.ann.say(room, "look", files=[("a.png", b"x"), ("b.png", b"yz")])
+    event = await inbox.one(2)
+    assert (event.text, [(one.name, one.size) for one in event.files]) == (
+        "look",
+        [("a.png", 1), ("b.png", 2)],
+    )
+    assert await slack.frontend.fetch(event.files[1].source, 2) == b"yz"
+
+
+async def test_a_file_is_fetched_from_slack_alone_and_no_page_is_taken_for_one(
+    slack: Slack, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = slack.server.im(slack.app, slack.ann)
     await slack.ann.say(room, "", files=[("a.png", b"x")])
-    assert (await inbox.one()).kind is InboundKind.UNREADABLE
-    await slack.ann.say(room, "look", files=[("a.png", b"x")])
-    event = await inbox.one(2)
-    assert (event.kind, event.text) == (InboundKind.MESSAGE, "look")
+    source = (await inbox.one()).files[0].source
+    slack.server.fail("download", Status(200))
+    with pytest.raises(Refused, match="sent a page"):
+        await slack.frontend.fetch(source, 10)
+    slack.server.workspace.base = "https://example.org"  # where its files are said to lie
+    with pytest.raises(Refused, match="does not lie on Slack"):
+        await slack.frontend.fetch(source, 10)
+    assert len(slack.server.calls("download")) == 1
+    with pytest.raises(Refused, match="file_not_found"):
+        await slack.frontend.fetch("F0GONE", 10)
 
 
 async def test_after_a_gap_in_which_a_direct_message_began_what_comes_first_hides_nothing(

@@ -286,3 +286,21 @@ async def test_an_edit_of_the_longest_message_is_taken(slack: Slack, listener: L
         Post(text=text, card=Card(title="t" * 500, fields=(("a", "b" * 5000),)))
     ):
         await slack.frontend.edit(Target(channel=slack.channel), made, wire, "edit")
+
+
+async def test_where_it_may_not_react_it_says_so_once_and_speaks_from_then_on(slack: Slack) -> None:
+    async with started(slack.frontend) as frontend:
+        said = (await slack.speak("hello")).partition(":")[2]
+        slack.server.drop_scope(slack.app, "reactions:write")
+        with pytest.raises(Refused, match="missing_scope"):
+            await frontend.react(Target(channel=slack.channel), said, "📨", "k")
+        assert not frontend.capabilities().reactions
+    async with started(slack.restarted()) as frontend:
+        assert not frontend.capabilities().reactions, "it is known from the start"
+
+
+async def test_a_reaction_to_what_is_gone_is_harmless(slack: Slack) -> None:
+    async with started(slack.frontend) as frontend:
+        event = await slack.speak("hello")
+        await slack.withdraw(event)
+        await frontend.react(Target(channel=slack.channel), event.partition(":")[2], "📨", "k")

@@ -148,10 +148,17 @@ class Person:
         return redaction
 
     async def send_file(
-        self, room: str, name: str, data: bytes, root: str | None = None, mimetype: str = "text/plain"
+        self,
+        room: str,
+        name: str,
+        data: bytes,
+        root: str | None = None,
+        mimetype: str = "text/plain",
+        *,
+        caption: str = "",
     ) -> str:
         """Upload a file and show it in the room."""
-        content = {"msgtype": "m.file", "body": name, "filename": name}
+        content = {"msgtype": "m.file", "body": caption or name, "filename": name}
         info = {"info": {"mimetype": mimetype, "size": len(data)}}
         place = await self._place_file(room, name, data, mimetype)
         return await self.send(

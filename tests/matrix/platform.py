@@ -150,6 +150,19 @@ class Matrix(Platform):
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         return await self._people[who].say(self.channel, text if root else f"!aq {text}", root)
 
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        said = text if root else f"!aq {text}"
+        return await self._ann.send_file(self.channel, name, content, root, caption=said)
+
+    async def marks(self, event: str) -> Sequence[str]:
+        await self._ann.sync()
+        related = (
+            one["content"].get("m.relates_to", {})
+            for one in self._ann.events(self.channel)
+            if one["type"] == "m.reaction" and one["sender"] == self._bot.user_id
+        )
+        return [one["key"] for one in related if one.get("event_id") == event]
+
     async def press(self, message: Seen, label: str) -> str:
         shown = self._ann.message(self.channel, message.id)
         assert shown is not None

@@ -24,6 +24,8 @@ from tests.slack.readable import Readable
 
 Json = dict[str, Any]
 
+_EMOJI = {"incoming_envelope": "📨", "arrow_right_hook": "↪️", "zap": "⚡", "eyes": "👀"}
+
 
 class Slack(Platform):
     """A channel with the bot, Ann and a stranger."""
@@ -108,6 +110,14 @@ class Slack(Platform):
     async def speak(self, text: str, root: str | None = None, who: str = "ann") -> str:
         said = text if root else f"<@{self.app.user_id}> {text}"
         return f"{self.channel}:{await self.people[who].say(self.channel, said, root)}"
+
+    async def send(self, name: str, content: bytes, text: str = "", root: str | None = None) -> str:
+        said = text if root else f"<@{self.app.user_id}> {text}"
+        return f"{self.channel}:{await self.ann.say(self.channel, said, root, [(name, content)])}"
+
+    async def marks(self, event: str) -> Sequence[str]:
+        message = self.server.message(self.channel, event.partition(":")[2])
+        return [_EMOJI[name] for name, users in message.reactions.items() if self.app.user_id in users]
 
     async def press(self, message: Seen, label: str) -> str:
         await self.ann.press(self.channel, message.id, self._button(message, label))

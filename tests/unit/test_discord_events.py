@@ -17,7 +17,7 @@ from bots.discord.events import (
     time_of,
     withdrawal,
 )
-from orchestrator.transport import InboundKind
+from orchestrator.transport import InboundKind, Sent
 
 ME = "1000000000000000001"
 ROLE = "1000000000000000002"
@@ -106,14 +106,27 @@ def test_bots_webhooks_ourselves_and_the_platforms_own_words_are_not_heard() -> 
 
 
 def test_what_has_no_words_is_said_to_be_unreadable_where_it_was_meant_for_us() -> None:
-    file = message(said("", attachments=[{"id": "1"}]), where(root="1"))
-    assert file is not None
-    assert (file.kind, "files" in file.text) == (InboundKind.UNREADABLE, True)
     blind = message(said(""), where(root="1", blind=True))
     assert blind is not None
     assert (blind.kind, "/aq say" in blind.text) == (InboundKind.UNREADABLE, True)
     assert message(said(""), where(root="1")) is None
     assert message(said(""), where(blind=True)) is None
+
+
+def test_files_without_words_are_something_said() -> None:
+    files = [
+        {"id": "1", "filename": "a.png", "size": 3},
+        {"id": "no"},
+        None,
+        {"id": "2", "filename": 7, "size": "x"},
+    ]
+    heard = message(said("", channel_id="77", attachments=files), where(root="1"))
+    assert heard is not None
+    assert heard.kind is InboundKind.MESSAGE
+    assert heard.files == (
+        Sent(name="a.png", source="77/6000000000/1", size=3),
+        Sent(name="file", source="77/6000000000/2"),
+    )
 
 
 def test_an_edit_has_an_id_of_its_own_and_an_unfolded_link_is_none() -> None:

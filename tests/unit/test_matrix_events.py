@@ -13,7 +13,7 @@ from nio import AsyncClient, AsyncClientConfig, MatrixRoom, SyncResponse
 from bots.matrix.events import Room, inbound
 from bots.matrix.keys import Keys
 from bots.matrix.syncing import Batch, Reader
-from orchestrator.transport import Inbound, InboundKind
+from orchestrator.transport import Inbound, InboundKind, Sent
 from tests.contract.frontends import Listener
 
 ME = "@bot:hs"
@@ -191,6 +191,30 @@ async def read(parts: Sequence[tuple[Sequence[Any], str]]) -> Listener:
 def test_no_answer_of_a_homeserver_stops_the_reader(parts: Any) -> None:
     listener = asyncio.run(read(parts))
     assert all(storable(event) for event in listener.events.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "direct", "text"),
+    [
+        ({"body": "a.png"}, True, ""),
+        ({"body": "a.png", "filename": "a.png"}, True, ""),
+        ({"body": "a.png"}, False, None),
+        ({"body": "!aq status", "filename": "a.png"}, False, "status"),
+        ({"body": "!aq.png"}, False, None),
+        ({"body": "look", "filename": "a.png"}, False, None),
+    ],
+)
+def test_a_files_words_are_its_caption_and_its_name_is_none(
+    content: dict[str, Any], direct: bool, text: str | None
+) -> None:
+    told = {"msgtype": "m.image", "url": "mxc://hs/abc", "info": {"size": 3}, **content}
+    event = {"type": "m.room.message", "sender": "@ann:hs", "event_id": "$1", "content": told}
+    found = inbound(event, room(direct=direct), name="Ann")
+    assert (found.text if found else None) == text
+    if found:
+        assert found.files == (
+            Sent(name=told.get("filename", "a.png"), source='{"url": "mxc://hs/abc"}', size=3),
+        )
 
 
 @pytest.mark.parametrize(
