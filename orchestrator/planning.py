@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator import budgeting
 from orchestrator.lifecycle import duration, flat
 from orchestrator.limits import Limits
 from orchestrator.policy import answerers
@@ -70,6 +71,7 @@ async def snapshot(
             pinned=task.pinned,
         )
         ready.setdefault(task.project_id, []).append(entry)
+    whole, room = await budgeting.rooms(tx, now)
     loads = []
     for project in await projects.all_projects(tx):
         tokens, finished = used.get(project.id, (0, 0))
@@ -84,6 +86,8 @@ async def snapshot(
                 used_in_window=tokens,
                 finished_in_window=finished,
                 failover=project.failover,
+                launches=room.get(project.id, budgeting.Room()).launches,
+                full=room.get(project.id, budgeting.Room()).words,
                 ready=tuple(ready.get(project.id, ())) if project.repo_id in usable else (),
             )
         )
@@ -94,6 +98,8 @@ async def snapshot(
         accounts=accounts,
         now=now,
         held=held(sum(running.values())),
+        launches=whole.launches,
+        full=whole.words,
         global_budget_left=None if settings.token_budget is None else settings.token_budget - spent,
     )
 

@@ -45,6 +45,10 @@ class ProjectLoad:
     used_in_window: int = 0
     finished_in_window: int = 0
     failover: bool = False
+    launches: int | None = None
+    """Runs that its budgets of the day have room for; None is no limit."""
+    full: str = ""
+    """Which of them leaves no room, in words for people."""
     ready: tuple[ReadyTask, ...] = ()
 
 
@@ -91,6 +95,9 @@ class Snapshot:
     """Those whose gate is not open."""
     now: float = 0.0
     global_budget_left: int | None = None
+    launches: int | None = None
+    """Runs that the budgets of all projects together have room for."""
+    full: str = ""
     held: "Reason | None" = None
     """Why nothing may start at all, whoever wants to."""
 
@@ -141,12 +148,15 @@ class _Round:
     free: dict[str, int] = field(init=False)
     gates: dict[str, Gate] = field(init=False)
     running: dict[str, int] = field(init=False)
+    launched: dict[str, int] = field(init=False)
+    """Runs begun in this round, by project."""
 
     def __post_init__(self) -> None:
         self.agents = {agent.id: agent for agent in self.snapshot.agents}
         self.free = {agent.id: agent.free for agent in self.snapshot.agents if agent.free > 0}
         self.gates = {account.id: account.gate for account in self.snapshot.accounts}
         self.running = {project.id: project.running for project in self.snapshot.projects}
+        self.launched = dict.fromkeys(self.running, 0)
 
     def gate(self, agent: AgentLoad) -> Gate:
         return self.gates.get(agent.account, Gate.OPEN)
@@ -174,11 +184,18 @@ class _Round:
     def can_start(self, project: ProjectLoad) -> bool:
         """Whether the project may start its next task; those that cannot start are put aside."""
         queue = self.waiting.get(project.id, [])
-        if _full(project, self.running[project.id]):
+        if not self.has_room(project):
             return False
         while queue and not self.takers(queue[0], project):
             queue.pop(0)
         return bool(queue)
+
+    def has_room(self, project: ProjectLoad) -> bool:
+        """Whether one more run of the project may be begun, whatever its task."""
+        if _full(project, self.running[project.id]):
+            return False
+        here, all_ = self.launched[project.id], sum(self.launched.values())
+        return _fits(project.launches, here) and _fits(self.snapshot.launches, all_)
 
     def send_first(self, account: AccountLoad) -> None:
         """Start the canary that an account whose gate is ajar wants, if it can start now."""
@@ -186,7 +203,7 @@ class _Round:
         project, task = next((pair for pair in found if pair[1].id == account.canary), (None, None))
         if account.gate is not Gate.AJAR or project is None or task is None:
             return
-        if not _full(project, self.running[project.id]):
+        if self.has_room(project):
             mine = [one for one in self.takers(task, project) if one.account == account.id]
             if mine:
                 self.assign(task, project, min(mine, key=lambda one: self._order(one, task)))
@@ -195,6 +212,7 @@ class _Round:
         self.waiting[project.id].remove(task)
         self.assignments.append(Assignment(task.id, project.id, agent.id))
         self.running[project.id] += 1
+        self.launched[project.id] += 1
         self.free[agent.id] -= 1
         if not self.free[agent.id]:
             del self.free[agent.id]
@@ -239,6 +257,9 @@ def _project_reasons(project: ProjectLoad, snapshot: Snapshot) -> Iterable[Reaso
         yield Reason("budget", f"project {project.id} has used its token budget for the window")
     if _spent(snapshot.global_budget_left):
         yield Reason("budget", "all projects together have used the token budget for the window")
+    for full, launches in ((project.full, project.launches), (snapshot.full, snapshot.launches)):
+        if not _fits(launches, 0):
+            yield Reason("budget", full)
     if _full(project, project.running):
         words = f"project {project.id} runs {project.running} of at most {project.max_agents} tasks at once"
         yield Reason("capacity", words)
@@ -269,6 +290,10 @@ def _agent_reasons(task: ReadyTask, project: ProjectLoad, snapshot: Snapshot) ->
 
 def _spent(budget_left: int | None) -> bool:
     return budget_left is not None and budget_left <= 0
+
+
+def _fits(launches: int | None, begun: int) -> bool:
+    return launches is None or begun < launches
 
 
 def _held(project: ProjectLoad) -> bool:

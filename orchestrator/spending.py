@@ -1,6 +1,7 @@
 """Spending: amounts of tokens and of money, how people write them, and the caps on them. Pure."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,10 @@ class Unit(StrEnum):
 
     TOKENS = "tokens"
     MONEY = "usd"
+
+
+EXPECTED: Mapping[Unit, float] = {Unit.TOKENS: 100_000.0, Unit.MONEY: 0.5}
+"""What a run is taken to use where nothing is known of its project."""
 
 
 class Scope(StrEnum):

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator import planning
+from orchestrator import budgeting, planning
 from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.limits import Limits
 from orchestrator.scheduler import Assignment, schedule
 from orchestrator.settings import SchedulingSettings
+from orchestrator.spending import Unit
 from orchestrator.store import accounts, flags, messages, projects, runs, tasks
 from orchestrator.store.database import Database, Tx
 from orchestrator.store.messages import MessageState, Words
@@ -69,6 +70,7 @@ class Assigner:
         task = await self._lifecycle.start(tx, task, assignment.agent_id)
         if before and before[0].agent_id != assignment.agent_id:
             await self._hand_over(tx, task, before[0], assignment.agent_id)
+        expected = await budgeting.expected(tx, project.id)
         run = Run(
             id=self._new_id(),
             task_id=task.id,
@@ -77,6 +79,8 @@ class Assigner:
             epoch=task.attempts,
             created_at=now,
             deadline=now + project.run_timeout,
+            reserved_tokens=expected[Unit.TOKENS],
+            reserved_cost=expected[Unit.MONEY],
         )
         path = self._worktrees / project.id / f"{task.id}-{task.attempts}"
         lease = Workspace(

@@ -187,6 +187,7 @@ run = sa.Table(
     sa.Column("result", Text, nullable=False, server_default=""),
     sa.UniqueConstraint("task_id", "epoch"),
     sa.Index("run_recent", "project_id", "ended_at"),
+    sa.Index("run_ended", "ended_at"),
     _partial("run_live", "task_id", where="ended_at IS NULL", unique=True),
     _partial("run_live_agent", "agent_id", where="ended_at IS NULL"),
 )

@@ -136,14 +136,11 @@ async def reserved(tx: Tx) -> dict[str, Reserved]:
 async def expected(
     tx: Tx, project_id: str, unknown: Mapping[Unit, float], last: int = 20
 ) -> Mapping[Unit, float]:
-    """What a run of a project uses, by its last ones; *unknown* where there are none."""
-    recent = (
-        sa.select(run.c.tokens, run.c.cost)
-        .where(run.c.project_id == project_id, run.c.ended_at.is_not(None))
-        .order_by(run.c.ended_at.desc())
-        .limit(last)
-        .subquery()
-    )
+    """What a run of a project, or of any (""), uses, by the last ones; *unknown* where there are none."""
+    ended = sa.select(run.c.tokens, run.c.cost).where(run.c.ended_at.is_not(None))
+    if project_id:
+        ended = ended.where(run.c.project_id == project_id)
+    recent = ended.order_by(run.c.ended_at.desc()).limit(last).subquery()
     row = await tx.first(
         sa.select(sa.func.avg(recent.c.tokens).label("tokens"), sa.func.avg(recent.c.cost).label("cost"))
     )

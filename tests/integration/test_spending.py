@@ -104,6 +104,46 @@ async def test_a_task_at_its_own_cap_rests_and_goes_on_with_more(chat: Chat) -> 
     ]
 
 
+async def scheduled(chat: Chat) -> None:
+    for name, step in chat.orchestrator._steps:
+        if name in ("promote", "schedule"):
+            await step()
+
+
+async def test_no_more_is_begun_than_the_day_has_room_for(chat: Chat, clock: Clock) -> None:
+    await chat.with_project()
+    await chat.say("agent add more command slots:5 -- true")
+    await chat.say("project edit api max-agents:5")
+    await chat.say("budget set 250k project:api")  # a run of which nothing is known is taken to use 100k
+    added = [(await chat.say(f"task add api number {n}"))["data"]["id"] for n in range(4)]
+    await scheduled(chat)
+    statuses = [await chat.status(task) for task in added]
+    assert statuses == ["ASSIGNED", "ASSIGNED", "READY", "READY"]
+    why = await chat.say(f"why {added[2]}")
+    assert {"budget"} == {one["code"] for one in why["data"]["reasons"]}
+    assert "250k tokens a day for api" in why["text"]
+    await chat.say("budget set 1M project:api")
+    await scheduled(chat)
+    assert {await chat.status(task) for task in added} == {"ASSIGNED"}
+
+
+async def test_what_a_day_has_used_up_is_there_again_on_the_next(chat: Chat, clock: Clock) -> None:
+    task = await chat.with_running_task()
+    await chat.say("budget set 1000")
+    await used(chat, task, Usage(1000, call_id="a"))
+    await chat.say(f"task stop {task}")
+    other = (await chat.say("task add api another"))["data"]["id"]
+    async with chat.db.transaction() as tx:
+        [run] = await chat.rows(sa.select(schema.run.c.id))
+        await runs.release(tx, run["id"])
+    await scheduled(chat)
+    assert await chat.status(other) == "READY"
+    assert "for all projects leaves no room" in (await chat.say(f"why {other}"))["text"]
+    clock.forward(86_400)
+    await scheduled(chat)
+    assert await chat.status(other) == "ASSIGNED"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

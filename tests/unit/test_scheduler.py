@@ -112,6 +112,8 @@ def test_the_agent_with_most_free_slots_is_taken_then_by_id() -> None:
         (snapshot(project("p", "t"), budget=-5), "budget"),
         (snapshot(project("p", "t", paused=True)), "paused"),
         (snapshot(project("p", "t"), free=0), "no_agent"),
+        (snapshot(project("p", "t", launches=0)), "budget"),
+        (replace(snapshot(project("p", "t")), launches=0), "budget"),
         (replace(snapshot(project("p", "t")), agents=()), "no_agent"),
         (snapshot(project("p", task("t", not_before=100.5))), "cooldown"),
         (snapshot(project("o", "u", finished_in_window=0), project("p", "t")), "behind"),
@@ -218,6 +220,10 @@ names = st.sampled_from("abcdefgh")
 budgets = st.none() | st.integers(-1, 3)
 
 
+rooms = st.sampled_from([None, None, None, 0, 1, 2])
+"""How many runs a budget has room for."""
+
+
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     serial = count()
@@ -243,6 +249,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             used_in_window=draw(st.sampled_from([0, 0, 10, 1000, 123_456])),
             finished_in_window=draw(st.integers(0, 3)),
             failover=draw(st.booleans()),
+            launches=draw(rooms),
             ready=tuple(ready() for _ in range(draw(st.integers(0, 4)))),
         )
 
@@ -260,6 +267,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         accounts=tuple(AccountLoad(id=name, gate=draw(gate), canary=draw(wanted)) for name in closed),
         now=100.0,
         global_budget_left=draw(st.sampled_from([None, None, None, 5, 0])),
+        launches=draw(rooms),
     )
 
 
@@ -291,6 +299,8 @@ def test_nobody_gets_more_than_the_rules_allow(picture: Snapshot) -> None:
             assert not load.paused
             assert load.budget_left is None or load.budget_left > 0
             assert load.running + of_project[load.id] <= load.max_agents
+            assert load.launches is None or of_project[load.id] <= load.launches
+    assert picture.launches is None or len(given_out) <= picture.launches
     assert not given_out or picture.global_budget_left is None or picture.global_budget_left > 0
     assert len({one.task_id for one in given_out}) == len(given_out)
 
@@ -320,10 +330,12 @@ def after(picture: Snapshot, given_out: tuple[Assignment, ...]) -> Snapshot:
             replace(
                 load,
                 running=load.running + count_of[load.id],
+                launches=None if load.launches is None else load.launches - count_of[load.id],
                 ready=tuple(one for one in load.ready if one.id not in begun),
             )
             for load in picture.projects
         ),
+        launches=None if picture.launches is None else picture.launches - len(given_out),
         agents=tuple(replace(agent, free=agent.free - used[agent.id]) for agent in picture.agents),
         accounts=tuple(replace(one, gate=Gate.SHUT) if one.id in tried else one for one in picture.accounts),
     )
@@ -352,7 +364,7 @@ def test_no_agent_idles_while_a_task_may_start(picture: Snapshot) -> None:
     left = after(picture, schedule(picture))
     for load in left.projects:
         barred = load.paused or 0 in (load.budget_left, left.global_budget_left) or load.budget_left == -1
-        if barred or load.running >= load.max_agents:
+        if barred or load.running >= load.max_agents or 0 in (load.launches, left.launches):
             continue
         free = [agent for agent in left.agents if agent.free > 0]
         assert not any(may_have(agent, one, load, left) for one in due(load) for agent in free)
@@ -380,10 +392,11 @@ def test_when_the_gates_open_and_runs_end_everything_starts_at_last(picture: Sna
     able = replace(
         picture,
         global_budget_left=None,
+        launches=None,
         now=1000.0,
         agents=tuple(replace(agent, free=1) for agent in picture.agents),
         projects=tuple(
-            replace(load, paused=False, budget_left=None, max_agents=9, running=0)
+            replace(load, paused=False, budget_left=None, launches=None, max_agents=9, running=0)
             for load in picture.projects
         ),
     )

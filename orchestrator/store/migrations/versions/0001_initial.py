@@ -518,6 +518,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
     )
+    op.create_index("run_ended", "run", ["ended_at"], unique=False)
     op.create_index("run_recent", "run", ["project_id", "ended_at"], unique=False)
     op.create_table(
         "task_event",
