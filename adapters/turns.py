@@ -6,7 +6,7 @@ from collections import deque
 
 from adapters.requests import Requests
 from adapters.streaming import Stream
-from orchestrator.agent import CannotSend, Event, OnEvent, Outcome, Result, RunContext, SendMode
+from orchestrator.agent import MANNERS, CannotSend, Event, OnEvent, Outcome, Result, RunContext, SendMode
 
 
 class TurnAdapter(ABC):
@@ -52,6 +52,8 @@ class TurnAdapter(ABC):
         self._on_message = self._requests.tell = on_message
         self._stream = Stream(on_message)
         text: str | None = self._context.prompt
+        if self._context.session_id is None:
+            text = f"{text}\n\n({MANNERS})"
         result = Result(Outcome.STOPPED)
         try:
             while text is not None:

@@ -252,6 +252,12 @@ class RunContext:
     """Words to put before the agent's command: its sandbox. An adapter that does says so by `wraps`."""
 
 
+MANNERS = (
+    "People follow your work in a chat. To hand them a file of your folder, such as a picture or a report, write a "
+    "line that reads `::attach <path>` and nothing else."
+)
+"""What an agent that understands words is told of us, once in a conversation."""
+
 OnEvent = Callable[[Event], Awaitable[None]]
 
 

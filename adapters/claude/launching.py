@@ -9,7 +9,7 @@ import claude_agent_sdk as sdk
 from claude_agent_sdk.types import SystemPromptPreset
 
 from adapters.claude.about import Options
-from orchestrator.agent import RunContext
+from orchestrator.agent import MANNERS, RunContext
 
 _MAX_LINE = 64 * 1024**2
 """Bytes of one message of the CLI; the SDK's own limit of 1 MiB is less than one large file."""
@@ -36,9 +36,8 @@ def sdk_options(
     stderr: Callable[[str], None],
 ) -> sdk.ClaudeAgentOptions:
     """The SDK's options for a run; *session* is its part of them that says which conversation it is."""
-    prompt: SystemPromptPreset = {"type": "preset", "preset": "claude_code"}
-    if settings.system_prompt:
-        prompt["append"] = settings.system_prompt
+    told = "\n\n".join(filter(None, (MANNERS, settings.system_prompt)))
+    prompt: SystemPromptPreset = {"type": "preset", "preset": "claude_code", "append": told}
     return sdk.ClaudeAgentOptions(
         tools={"type": "preset", "preset": "claude_code"},
         system_prompt=prompt,

@@ -1,4 +1,4 @@
-"""A daemon as a process, real agents that it drives, and the scripted model that they speak to."""
+"""A daemon as a process, a real agent that it drives, and the scripted model that the agent speaks to."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import psutil
 import pytest
@@ -16,29 +16,23 @@ from bench.sessions import Session
 from bots.scripted import shown
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.process import MARK
-from tests.agents import brands
-from tests.agents.brands import Brand, needs_agents
+from tests.agents.brands import Brand
 from tests.servers.models import ModelServer
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An agent type with one program that it drives."""
+    """An agent type with one program that it drives, and what this program cannot do."""
 
-    name: str
+    type: str
     make: Callable[[Path, str], Brand]
-    line: Callable[[Brand], str]
-    """What `agent add a` is followed by."""
+    profile: Callable[[Brand], dict[str, Any]] = lambda _: {}
     subscribed: Callable[[dict[str, str]], dict[str, str]] = dict
     """Its environment, where its account is a plan's."""
-
-
-def _plan_of_claude(env: dict[str, str]) -> dict[str, str]:
-    return {**env, "ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "x"}
-
-
-CLAUDE: Final = Kind("claude", brands.claude, lambda _: "claude", _plan_of_claude)
-KINDS: Final = [pytest.param(CLAUDE, id="claude", marks=pytest.mark.claude)]
+    question: dict[str, Any] | None = None
+    """The model's step by which it asks people "Which colour?", red or blue."""
+    lacks: frozenset[str] = frozenset()
+    """Of: resume, steer, limits, usage."""
 
 
 @dataclass
@@ -91,6 +85,13 @@ class Work:
     def runs(self) -> list[tuple[Any, ...]]:
         """Every run: epoch, session, outcome, tokens."""
         return self.session.query("SELECT epoch, session_id, outcome, tokens FROM run ORDER BY epoch")
+
+    async def root(self) -> str:
+        """The thread of the only task, when it is there."""
+        found: str = await self.until(
+            lambda s: next((one["id"] for one in shown(s.seen()) if one["op"] == "open"), "")
+        )
+        return found
 
     def restart(self) -> None:
         """Kill the daemon, and start it again."""
@@ -146,12 +147,13 @@ async def at_work(
         session.prepare()
         told = {"pass_env": sorted(env), "retry_backoff": 0.2, "stop_grace": 2, **(runs or {})}
         config = json.loads(session.config.read_text()) | {"runs": told}
+        config["profiles"] = {"here": kind.profile(brand)}
         session.config.write_text(json.dumps(config))
         work = Work(session, server, kind, brand)
         with session.running():
             for line in (
                 f"repo add r clone {folder / 'git' / 'origin.git'}",
-                f"agent add a {kind.line(brand)} slots:{slots}",
+                f"agent add a {kind.type} slots:{slots} profile:here",
                 f"project add p repo:r approval:auto max-agents:{slots}",
             ):
                 answer = await session.answered(session.say(line))
@@ -162,6 +164,3 @@ async def at_work(
 def _words(wire: dict[str, Any]) -> str:
     files = "".join(str(file.get("content", "")) for file in wire.get("files", ()))
     return "\n".join((str(wire.get("text", "")), files))
-
-
-__all__ = ["CLAUDE", "KINDS", "Kind", "Work", "at_work", "marked", "needs_agents"]

@@ -1,0 +1,58 @@
+"""Claude Code under the daemon."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.agents import brands
+from tests.contract.agents import AgentContract
+from tests.contract.agents_at_work import Kind, at_work
+from tests.servers.models import script
+
+pytestmark = pytest.mark.claude
+
+
+def plan(env: dict[str, str]) -> dict[str, str]:
+    return {**env, "ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "x"}
+
+
+def colour() -> dict[str, object]:
+    options = [{"label": one, "description": one} for one in ("red", "blue")]
+    asked = {"question": "Which colour?", "header": "Colour", "options": options, "multiSelect": False}
+    return {"tool": "AskUserQuestion", "args": {"questions": [asked]}}
+
+
+CLAUDE = Kind("claude", brands.claude, subscribed=plan, question=colour())
+
+
+class TestClaude(AgentContract):
+    kind = CLAUDE
+
+
+@pytest.mark.timeout(240)
+async def test_a_restart_with_eight_runs_streaming_loses_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_work(tmp_path, CLAUDE, monkeypatch, slots=8) as work:
+        for number in range(8):
+            lines = "\n".join(f"task-{number} says {line}" for line in range(60))
+            await work.add(f"stream {number} " + script({"text": lines, "pieces": 60, "slow": 0.2}))
+        await work.until(lambda s: s.statuses() == {"IN_PROGRESS": 8})
+        begun = re.compile(r"^task-\d says [5-9]$", re.MULTILINE)
+        await work.until(lambda _: len(begun.findall(work.thread())) >= 30)
+        work.restart()
+        await work.until(lambda s: "daemon.started" in s.log_end(400).rpartition("daemon.ending")[2])
+        ready = time.time()
+        await work.done(120)
+        assert len(work.runs()) == 8, "none has died"
+        told = [line.strip() for line in work.thread().splitlines()]
+        for number in range(8):
+            mine = [line for line in told if line.startswith(f"task-{number} says")]
+            assert mine == [f"task-{number} says {line}" for line in range(60)]
+        seen = work.session.seen()
+        for root in {post["root"] for post in seen if post.get("root")}:
+            after = [post["at"] for post in seen if post.get("root") == root and post["at"] > ready]
+            assert after
+            assert after[0] - ready < 15.0, "on an idle host within half a second"
