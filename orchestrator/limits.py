@@ -33,9 +33,14 @@ class Limits:
     lifecycle: Lifecycle
     settings: LimitSettings
 
-    async def hit(self, tx: Tx, account_id: str, told: float | None, words: str) -> Account:
-        """The account is at its limit, until the time that the agent *told* (Unix seconds) if that can be one."""
+    async def hit(self, tx: Tx, account_id: str, run_id: str, told: float | None, words: str) -> Account:
+        """The account is at its limit, until the time that the agent *told* (Unix seconds) if that can be one.
+
+        While another run tries the account, a run that met the limit before says nothing new of it.
+        """
         now, was = self.lifecycle.clock(), await accounts.get(tx, account_id)
+        if was.state is AccountState.TRYING and was.canary_run not in ("", run_id):
+            return was
         told = told if told is not None and now < told < now + _RESET_MAX else None
         if was.state is AccountState.LIMITED and was.resets_at is not None and was.resets_at > now:
             until = max(was.resets_at, told or 0.0)  # another run has met the same limit, or a longer one

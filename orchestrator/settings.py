@@ -184,7 +184,7 @@ class HostSettings(_Section):
         16.0, description="Load per core, over a minute, above which no run starts beside others."
     )
     sandbox_writable: tuple[Path, ...] = Field(
-        (Path("~/.cache"), Path("~/.claude"), Path("~/.codex"), Path("~/.gemini")),
+        (Path("~/.cache"),),
         description="Folders that agents in a sandbox may write to, besides their worktree, where they are there.",
     )
     sandbox_readable: tuple[Path, ...] = Field(

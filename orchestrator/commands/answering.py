@@ -12,6 +12,7 @@ from orchestrator.errors import Conflict, Forbidden, UserError
 from orchestrator.policy import Answerer, Effect, answerers, exact_rules
 from orchestrator.projects import Role
 from orchestrator.runs.asking import can_be_always, one_line
+from orchestrator.runs.meter import fits, rests_over_budget
 from orchestrator.store import messages, people, policies, questions, runs, tasks
 from orchestrator.store.messages import MessageState, QuestionState, Words, in_answer_to
 from orchestrator.store.outbox import key_of
@@ -214,6 +215,11 @@ async def _tell(ctx: Context, task: Task, run: Run, text: str, mode: SendMode) -
 async def go_on(ctx: Context, task: Task, text: str) -> Post:
     """Give an answer that has come late to the task's next run, which it begins."""
     await keep(ctx, task, text)
+    if await rests_over_budget(ctx.tx, task) and not await fits(ctx.tx, task):
+        how = f"`budget raise $5 task:{task.id}`"
+        return Post(
+            text=f"📌 Kept for its next run: it has used all that it may, until somebody gives more ({how})."
+        )
     reason = f"{ctx.person.id} replied"
     await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
     return Post(text="💬 It goes on with your answer.")
@@ -240,7 +246,8 @@ async def say(ctx: Context, task: Task, text: str, mode: SendMode = SendMode.QUE
         elif ctx.files:
             await keep(ctx, task, "")
         return await give_answer(ctx, task, pending[0], text)
-    if live and task.status in (TaskStatus.ASSIGNED, TaskStatus.IN_PROGRESS):
+    working = (TaskStatus.ASSIGNED, TaskStatus.IN_PROGRESS, TaskStatus.WAITING_INPUT)
+    if live and task.status in working:
         if text.startswith("!"):
             mode = SendMode.INTERRUPT
         await _tell(ctx, task, live[0], text.removeprefix("!").strip(), mode)

@@ -14,6 +14,7 @@ from orchestrator.commands.registry import Registry
 from orchestrator.errors import UserError
 from orchestrator.lifecycle import counted
 from orchestrator.projects import Role
+from orchestrator.runs.meter import fits, rests_over_budget
 from orchestrator.spending import Amount, Budget, Scope, Spent, Unit, day_of, parse_amount
 from orchestrator.store import projects, spending, tasks
 from orchestrator.store.database import Tx
@@ -23,6 +24,8 @@ from orchestrator.words import plain
 
 here = Registry()
 _LINES = 40
+_RESTING = 200
+"""Tasks that are looked at when a cap on each of them changes."""
 _PARTS = 6
 """Parts of a bar that are shown by themselves."""
 
@@ -233,7 +236,8 @@ async def remove(ctx: Context, args: Removal) -> Answer:
     """What waits for it can start."""
     scope, of = args.scope()
     await spending.remove(ctx.tx, scope, of, args.unit)
-    return Post(text=f"💰 The cap on {plain(of or 'all projects')} is gone.")
+    more = await _go_on(ctx, scope, of)
+    return Post(text=f"💰 The cap on {plain(of or 'all projects')} is gone.{more}")
 
 
 class More(Target):
@@ -260,14 +264,24 @@ async def raise_(ctx: Context, args: More) -> Answer:
         )
     new = Budget(scope=scope, of=of, amount=Amount(more.unit, before.amount.value + more.value))
     await spending.put(ctx.tx, new)
-    words = f"💰 {plain(str(new))}, from now on."
+    return Post(text=f"💰 {plain(str(new))}, from now on.{await _go_on(ctx, scope, of)}")
+
+
+async def _go_on(ctx: Context, scope: Scope, of: str) -> str:
+    """Let those tasks go on that rest because of a cap and fit into it now; says which."""
     if scope is Scope.TASK:
-        task = await tasks.get(ctx.tx, of)
-        if task.status is TaskStatus.PAUSED and task.not_before is None:
+        found = [await tasks.get(ctx.tx, of)]
+    elif scope is Scope.EACH_TASK:
+        found, _ = await tasks.page(ctx.tx, project_id=of, statuses=(TaskStatus.PAUSED,), limit=_RESTING)
+    else:
+        return ""  # of a day: what waits for it is ready, and starts by itself
+    names = []
+    for task in found:
+        if await rests_over_budget(ctx.tx, task) and await fits(ctx.tx, task):
             reason = f"its budget was raised by {ctx.person.id}"
             await ctx.lifecycle.advance(ctx.tx, task, TaskEvent.HUMAN_REPLIED, reason=reason)
-            words += f" **{of}** goes on."
-    return Post(text=words)
+            names.append(f"**{task.id}**")
+    return f" {', '.join(names)} {'goes' if len(names) == 1 else 'go'} on." if names else ""
 
 
 async def _cap(tx: Tx, scope: Scope, of: str, unit: Unit) -> Budget | None:

@@ -10,6 +10,7 @@ from orchestrator.commands.registry import Registry
 from orchestrator.errors import Conflict, NotFound, UserError
 from orchestrator.lifecycle import one_line, recovery_actions
 from orchestrator.projects import Role
+from orchestrator.runs.meter import fits, rests_over_budget
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.messages import MessageState, Words
 from orchestrator.store.outbox import key_of
@@ -240,6 +241,9 @@ async def restart(ctx: Context, args: Restart) -> Answer:
     """A stopped, failed, rejected or finished task goes back into the queue with its tries counted anew."""
     task = await tasks.get(ctx.tx, args.task)
     _not_while_merging(task)
+    if await rests_over_budget(ctx.tx, task) and not await fits(ctx.tx, task):
+        how = f"`budget raise $5 task:{task.id}` gives it more"
+        raise Conflict(f"task {task.id} has used all that it may; {how}, and it goes on")
     if args.note or ctx.files:
         await keep(ctx, task, args.note)
     moved = await ctx.lifecycle.advance(

@@ -1,51 +1,21 @@
-"""Files between people and agents: into the worktree, where no commit takes them, and out of it."""
+"""Files that an agent hands to people. The supervisor reads them: nothing here is slow to import."""
 
-import asyncio
 import base64
 import itertools
 import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.agent import Attached, Event, Text
+from orchestrator.errors import UserError
 from orchestrator.transport import File
 from orchestrator.workspaces import notes
 
 FOLDER = ".agent-queue/attachments"
 """Where an agent finds what people have sent, in its worktree."""
-
-
-async def hand_in(kept: Path, worktree: Path, files: Sequence[str]) -> list[str]:
-    """Put *files*, as they lie in the folder *kept*, into the worktree; returns their paths there."""
-    if not files:
-        return []
-    return await asyncio.to_thread(_hand_in, kept, worktree, files)
-
-
-def named(text: str, paths: Sequence[str]) -> str:
-    """Words for an agent, with the files that came with them."""
-    if not paths:
-        return text
-    return "\n\n".join(part for part in (text, f"Attached: {', '.join(paths)}") if part)
-
-
-def _hand_in(kept: Path, worktree: Path, files: Sequence[str]) -> list[str]:
-    folder = worktree / FOLDER
-    if folder.parent.is_symlink() or folder.is_symlink():
-        return []  # the agent's doing: it leads who knows where
-    folder.mkdir(parents=True, exist_ok=True)
-    there = [f"{FOLDER}/{name}" for name in files if (kept / name).is_file()]
-    note = notes.read(worktree)  # first the note, so that none of them is ever committed
-    notes.write(worktree, replace(note, copied=tuple(dict.fromkeys((*note.copied, *there)))))
-    for path in there:
-        fresh = worktree / f"{path}.new"
-        fresh.unlink(missing_ok=True)
-        shutil.copyfile(kept / os.path.basename(path), fresh, follow_symlinks=False)
-        fresh.replace(worktree / path)
-    return there
 
 
 class Outgoing:
@@ -81,7 +51,7 @@ class Outgoing:
     def _attached(self, path: str) -> Event:
         try:
             return self._taken(path)
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, RuntimeError, UserError) as fault:  # such as links in a circle
             words = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
             return Text(f"(`::attach {path[:200]}`: {words})", verbatim=True)
 
@@ -91,6 +61,23 @@ class Outgoing:
         if number > self._MOST:
             raise ValueError(f"a run attaches {self._MOST} files at most")
         source = (root / path).resolve()
+        self._check(root, source)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        copy = self._folder / f"{number}-{source.name}"
+        # Opened once, and looked at as it was opened: meanwhile the agent could put something else in its place.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(source, flags), "rb") as reading:
+            state = os.fstat(reading.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise ValueError("there is no such file")
+            if state.st_size > self._limit:
+                raise ValueError(f"it is larger than {self._limit / 1_000_000:g} MB")
+            self._check(root, Path(os.readlink(f"/proc/self/fd/{reading.fileno()}")))
+            copy.write_bytes(reading.read(self._limit))
+        return Attached(source.name, str(copy))
+
+    def _check(self, root: Path, source: Path) -> None:
+        """ValueError where *source* is not a file that may leave the worktree."""
         if not source.is_relative_to(root) or source.is_relative_to(root / ".git"):
             raise ValueError("it is not in the worktree")
         if not source.is_file():
@@ -98,12 +85,6 @@ class Outgoing:
         inside = str(source.relative_to(root))
         if inside in notes.read(self._worktree).copied and not inside.startswith(FOLDER):
             raise ValueError("it was copied here for the work alone, and stays")
-        if source.stat().st_size > self._limit:
-            raise ValueError(f"it is larger than {self._limit / 1_000_000:g} MB")
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        copy = self._folder / f"{number}-{source.name}"
-        shutil.copyfile(source, copy)
-        return Attached(source.name, str(copy))
 
 
 def as_file(attached: Attached, limit: int) -> File:

@@ -17,7 +17,7 @@ from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.projects import Agent, Project, Repo, Sandbox
-from orchestrator.runs import attachments, control, journal, process, sandbox
+from orchestrator.runs import control, journal, process, received, sandbox
 from orchestrator.runs.asking import interrupted
 from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.folder import RunFolder, Spec
@@ -37,6 +37,7 @@ from orchestrator.workspaces import repos, worktrees
 log = structlog.get_logger(__name__)
 
 _READ_BYTES = 256 * 1024
+_AFTER_TROUBLE = 5.0
 _AGAIN = 0.1
 """Seconds after which a supervisor that did not listen is asked again."""
 
@@ -249,7 +250,7 @@ class Driver:
             files = await messages.files(tx, task.id)
             earlier = await runs.of_task(tx, task.id)
         sent = {name for one in words for name in one.files}
-        placed = await attachments.hand_in(self._tools.attachments, tree.path, files)
+        placed = await received.hand_in(self._tools.attachments, tree.path, files)
         attached = [path for path in placed if path.rpartition("/")[2] in sent]
         session = next((r.session_id for r in earlier if r.session_id and r.agent_id == agent.id), None)
         return RunContext(
@@ -257,7 +258,7 @@ class Driver:
             task_id=task.id,
             epoch=self._run.epoch,
             workdir=str(tree.path),
-            prompt=build_prompt(task, words, attached),
+            prompt=build_prompt(task, words, attached, len(sent)),
             config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
@@ -356,6 +357,10 @@ class Driver:
             except (control.NobodyListens, TimeoutError):  # not listening yet, or too busy to answer
                 await asyncio.sleep(_AGAIN)
                 self._speak.set()
+            except Exception:  # one message's trouble must not keep the others from the agent
+                self._log.exception("words.not_handed_over")
+                await asyncio.sleep(_AFTER_TROUBLE)
+                self._speak.set()
 
     async def _hand_over(self, queued: messages.Words) -> None:
         async with self._tools.database.transaction() as tx:
@@ -370,6 +375,9 @@ class Driver:
             async with self._tools.database.read() as tx:
                 lease = await runs.lease(tx, self._run.id)
             tree = Path(lease.path) if lease else None
-            paths = await attachments.hand_in(self._tools.attachments, tree, words.files) if tree else []
-            fields |= {"text": attachments.named(words.text, paths), "mode": words.mode}
+            paths = await received.hand_in(self._tools.attachments, tree, words.files) if tree else []
+            fields |= {
+                "text": received.named(words.text, paths, sent=len(words.files)),
+                "mode": words.mode,
+            }
             await control.request(self._folder, "send", **fields)

@@ -12,7 +12,8 @@ from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import Action, Card, Lane, Post, Tone
 from orchestrator.words import plain
 
-_ENDED = "over budget"
+OVER_BUDGET = "over budget"
+"""The outcome of a run that was ended because its task had used all that it may."""
 
 
 class Meter:
@@ -21,34 +22,40 @@ class Meter:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
-    async def count(self, tx: Tx, run: Run, task: Task, use: Use) -> Task:
-        """Count *use*, once; the task as it is then."""
+    async def count(self, tx: Tx, run: Run, task: Task, use: Use, *, ending: bool) -> Task:
+        """Count *use*, once; the task as it is then. What is *ending* by itself is not stopped any more."""
         if not await spending.record(tx, use):
             return task
         await runs.add_usage(tx, run.id, use.tokens, use.cost)
         await projects.add_usage(tx, run.project_id, use.at, tokens=use.tokens, cost=use.cost)
         for cap in await spending.caps_of(tx, run.project_id, task.id):
-            task = await self._hold(tx, run, task, cap, use)
+            used = await self._hold(tx, task, cap, use)
+            if not cap.daily and used >= cap.amount.value and not ending:
+                task = await self._rest(tx, run, task, cap, used)
         return task
 
-    async def _hold(self, tx: Tx, run: Run, task: Task, cap: Budget, use: Use) -> Task:
-        """Hold one cap against what was used: tell people of a new step, once."""
+    async def _hold(self, tx: Tx, task: Task, cap: Budget, use: Use) -> float:
+        """Tell people where a cap's next step is reached, once; returns what is used of it."""
         day = day_of(use.at)
         used = (await self._used(tx, cap, task, day)).of(cap.amount.unit)
         before = used - Spent(tokens=use.tokens, cost=use.cost).of(cap.amount.unit)
-        reached, amount = step(used, cap.amount.value), cap.amount.value
+        reached = step(used, cap.amount.value)
         if cap.scope is Scope.EACH_TASK:
-            news = reached > step(before, amount)
+            told = step(before, cap.amount.value)
         else:
-            news = reached > (cap.told if not cap.daily or cap.told_on == day else 0)
-            if news:
-                await spending.tell(tx, cap, reached, day)
-        if not news:
-            return task
+            told = cap.told if not cap.daily or cap.told_on == day else 0
+        if reached <= told:
+            return used
+        if cap.scope is not Scope.EACH_TASK:
+            await spending.tell(tx, cap, reached, day)
         if reached < 100:
-            await self._warn(tx, task, cap, used, day)
-            return task
-        return await self._at_end(tx, run, task, cap, used, day)
+            words = (
+                f"💰 {used / cap.amount.value:.0%} of {plain(str(cap))} {'is' if cap.daily else 'are'} used."
+            )
+            await self._tell(tx, task, cap, Post(text=words), day, reached)
+        elif cap.daily:
+            await self._day_is_over(tx, task, cap, used, day)
+        return used
 
     async def _used(self, tx: Tx, cap: Budget, task: Task, day: int) -> Spent:
         match cap.scope:
@@ -59,10 +66,6 @@ class Meter:
             case _:
                 return await spending.spent(tx, task_id=task.id)
 
-    async def _warn(self, tx: Tx, task: Task, cap: Budget, used: float, day: int) -> None:
-        words = f"💰 {_share(used, cap)} of {plain(str(cap))} {'is' if cap.daily else 'are'} used."
-        await self._tell(tx, task, cap, Post(text=words), day, step(used, cap.amount.value))
-
     async def _tell(self, tx: Tx, task: Task, cap: Budget, post: Post, day: int, reached: int) -> None:
         """In the task's thread; of a day's cap in the channel as well, for it concerns others too."""
         key = key_of("budget", cap.scope, cap.of, cap.amount, task.id if not cap.daily else day, reached)
@@ -72,36 +75,56 @@ class Meter:
             project = None if cap.scope is Scope.ALL else task.project_id
             await self._lifecycle.speaker.notify(tx, Post(text=post.text), project, key=key_of(key, "main"))
 
-    async def _at_end(self, tx: Tx, run: Run, task: Task, cap: Budget, used: float, day: int) -> Task:
-        """All is used: of a day, nothing more is begun; of a task, it rests until somebody gives more."""
-        spent = Amount(cap.amount.unit, used)
-        reason = f"{cap.amount} are used up ({spent})" if not cap.daily else f"{cap} is used up ({spent})"
+    async def _day_is_over(self, tx: Tx, task: Task, cap: Budget, used: float, day: int) -> None:
+        """All that a day may use is used: nothing more is begun, and who works now asks for more."""
         target = f"project:{cap.of}" if cap.scope is Scope.PROJECT else ""
-        if not cap.daily:
-            target = f"task:{task.id}"
-        line = f"budget raise {_typed(cap.amount)} {target}".strip()
-        actions = [Action(label=f"+{cap.amount}", line=line, style=Tone.GOOD, role=Role.ADMIN)]
-        if cap.daily:
-            actions.append(Action(label="Stop the task", line=f"task stop {task.id}", style=Tone.BAD))
-            text = f"💰 {plain(reason)}. Nothing more is begun today; what runs goes on."
-        else:
-            text = f"💰 {plain(reason)}. The task rests; its conversation and its work are kept."
-        post = Post(card=Card(title="Budget", tone=Tone.WARN), text=text, actions=tuple(actions))
+        text = f"💰 {plain(str(cap))} is used up ({Amount(cap.amount.unit, used)})."
+        stop = Action(label="Stop the task", line=f"task stop {task.id}", style=Tone.BAD)
+        post = Post(
+            card=Card(title="Budget", tone=Tone.WARN),
+            text=f"{text} Nothing more is begun today; what runs goes on.",
+            actions=(_more(cap, target), stop),
+        )
         await self._tell(tx, task, cap, post, day, 100)
-        if cap.daily or task.status not in (TaskStatus.IN_PROGRESS, TaskStatus.WAITING_INPUT):
-            return task
-        if not await runs.end(tx, run.id, self._lifecycle.clock(), _ENDED):
+
+    async def _rest(self, tx: Tx, run: Run, task: Task, cap: Budget, used: float) -> Task:
+        """The task has used all that it may: it rests, with its conversation, until somebody gives it more."""
+        resting = task.status in (TaskStatus.IN_PROGRESS, TaskStatus.WAITING_INPUT)
+        if not resting or not await runs.end(tx, run.id, self._lifecycle.clock(), OVER_BUDGET):
             return task
         await messages.close(tx, run.id)
+        words = f"{cap.amount} are used up ({Amount(cap.amount.unit, used)})"
+        post = Post(
+            card=Card(title="Budget", tone=Tone.WARN),
+            text=f"💰 {plain(words)}. The task rests; its conversation and its work are kept.",
+            actions=(_more(cap, f"task:{task.id}"),),
+        )
+        key = key_of(run.id, OVER_BUDGET)
+        await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.URGENT)
+        reason = f"its budget of {words}"
         return await self._lifecycle.advance(
-            tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=f"its budget of {reason}", not_before=None
+            tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=reason, not_before=None
         )
 
 
-def _share(used: float, cap: Budget) -> str:
-    return f"{used / cap.amount.value:.0%}"
+def _more(cap: Budget, target: str) -> Action:
+    """The button that raises a cap by as much again."""
+    amount = cap.amount
+    typed = f"${amount.value:.2f}" if amount.unit is Unit.MONEY else f"{amount.value:.0f}"
+    line = f"budget raise {typed} {target}".strip()
+    return Action(label=f"+{amount}", line=line, style=Tone.GOOD, role=Role.ADMIN)
 
 
-def _typed(amount: Amount) -> str:
-    """An amount as it is typed."""
-    return f"${amount.value:g}" if amount.unit is Unit.MONEY else f"{amount.value:.0f}"
+async def rests_over_budget(tx: Tx, task: Task) -> bool:
+    """Whether a task rests because it has used all that it may."""
+    if task.status is not TaskStatus.PAUSED or task.not_before is not None:
+        return False
+    last = await runs.of_task(tx, task.id, limit=1)
+    return bool(last) and last[0].outcome == OVER_BUDGET
+
+
+async def fits(tx: Tx, task: Task) -> bool:
+    """Whether a task may use more, by its own caps."""
+    used = await spending.spent(tx, task_id=task.id)
+    caps = await spending.caps_of(tx, task.project_id, task.id)
+    return all(cap.daily or used.of(cap.amount.unit) < cap.amount.value for cap in caps)

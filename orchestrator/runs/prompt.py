@@ -5,22 +5,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.runs.attachments import named
+from orchestrator.runs.received import named
 from orchestrator.store.messages import Words
 from orchestrator.tasks import Task
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")
 
 
-def build_prompt(task: Task, words: Sequence[Words], attached: Sequence[str]) -> str:
-    """The task, then what came of the last run, then what people have said since, and what they have sent."""
+def build_prompt(task: Task, words: Sequence[Words], attached: Sequence[str], sent: int) -> str:
+    """The task, then what came of the last run, then what people have said since, and what they have
+    sent: so many files, of which those *attached* are there."""
     parts = [task.text]
     if task.feedback:
         parts.append(f"About the last attempt, whose work is in this folder:\n{task.feedback}")
     if spoken := [w for w in words if w.text]:
         said = "\n".join(f"{w.author}: {w.text}" for w in spoken)
         parts.append(f"People have said since:\n{said}")
-    return named("\n\n".join(parts), attached)
+    return named("\n\n".join(parts), attached, sent=sent)
 
 
 def plain_env(environ: Mapping[str, str]) -> dict[str, str]:

@@ -87,18 +87,21 @@ class Recorder:
         if not await runs.read_on(tx, run.id, batch[-1][0], words, _LAST_WORDS, **seen):
             return False
         task = await tasks.get(tx, run.task_id)
+        ending = any(isinstance(event, Result) for _, event in batch)
+        rests = False
         for item in _chunked(batch):
             if isinstance(item, _Chunk):
                 post = Post(text=item.text, verbatim=item.verbatim)
                 key = key_of(run.id, item.offset)
                 await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.PROGRESS)
-            else:
+            elif not rests or isinstance(item[1], Usage):  # what is over its budget has ended with that
                 if _answered(item[1]):
                     await accounts.went_through(tx, run.id, self._lifecycle.clock())
-                task = await self._event(tx, run, task, *item)
+                task = await self._event(tx, run, task, *item, ending=ending)
+                rests = rests or (isinstance(item[1], Usage) and task.status is TaskStatus.PAUSED)
         return True
 
-    async def _event(self, tx: Tx, run: Run, task: Task, offset: int, event: Event) -> Task:
+    async def _event(self, tx: Tx, run: Run, task: Task, offset: int, event: Event, *, ending: bool) -> Task:
         match event:
             case Started():
                 await self._read(tx, *await messages.told(tx, run.id))
@@ -110,7 +113,7 @@ class Recorder:
             case Accepted():
                 await self._accepted(tx, task, event)
             case Usage():
-                return await self._meter.count(tx, run, task, self._use(run, task, event))
+                return await self._meter.count(tx, run, task, self._use(run, task, event), ending=ending)
             case Session():
                 await runs.update(tx, run.id, session_id=event.session_id)
             case Attached():
@@ -201,7 +204,9 @@ class Recorder:
 
     async def _limited(self, tx: Tx, run: Run, task: Task, event: Result) -> Task:
         """The account is at its limit: the task rests, and its agent's words stay for whoever goes on."""
-        account = await self._limits.hit(tx, await self._account(tx, run), event.resets_at, event.text)
+        account = await self._limits.hit(
+            tx, await self._account(tx, run), run.id, event.resets_at, event.text
+        )
         now = self._lifecycle.clock()
         words, until = words_of(account, now), account.resets_at or now
         task = await self._lifecycle.advance(

@@ -37,8 +37,10 @@ def wrapper(
     words = [BWRAP, "--die-with-parent", "--unshare-pid", "--unshare-ipc"]
     words += [] if network else ["--unshare-net"]
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    for empty in (Path("/tmp"), home, *hidden):  # noqa: S108 - a private one
+    # /run holds the sockets of services that would start something outside for whoever asks.
+    for empty in (Path("/tmp"), Path("/run"), home, *hidden):  # noqa: S108 - a private one
         words += ["--tmpfs", str(empty)]
+    words += ["--ro-bind-try", *(["/run/systemd/resolve"] * 2)]  # how names are found
     for option, folders in (("--ro-bind-try", readable), ("--bind-try", writable)):
         for folder in folders:
             whole = home / folder.relative_to("~") if folder.parts[:1] == ("~",) else folder

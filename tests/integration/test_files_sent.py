@@ -12,7 +12,7 @@ from bots.terminal.settings import TerminalSettings
 from orchestrator.agent import Question
 from orchestrator.delivery.posts import inbound_from_json, inbound_to_json
 from orchestrator.projects import RepoKind
-from orchestrator.runs import attachments
+from orchestrator.runs import received
 from orchestrator.store import messages, runs
 from orchestrator.store.database import Database
 from orchestrator.transport import Inbound, Later, Place, Refused, Sent, Unknown
@@ -127,12 +127,12 @@ async def test_an_agent_finds_them_in_its_worktree_and_no_commit_holds_them(tmp_
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "abc-shot.png").write_bytes(b"png")
-    paths: Sequence[str] = await attachments.hand_in(kept, tree.path, ["abc-shot.png", "gone"])
+    paths: Sequence[str] = await received.hand_in(kept, tree.path, ["abc-shot.png", "gone"])
     assert paths == [".agent-queue/attachments/abc-shot.png"]
     assert (tree.path / paths[0]).read_bytes() == b"png"
     assert notes.read(tree.path).copied == (paths[0],)
     assert await save(tree.path) is None
-    assert attachments.named("look", paths) == f"look\n\nAttached: {paths[0]}"
+    assert received.named("look", paths, sent=1) == f"look\n\nAttached: {paths[0]}"
 
 
 async def test_a_link_in_their_place_is_not_followed(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ async def test_a_link_in_their_place_is_not_followed(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "abc-x").write_bytes(b"x")
-    assert await attachments.hand_in(kept, tree.path, ["abc-x"]) == []
+    assert await received.hand_in(kept, tree.path, ["abc-x"]) == []
     assert list(outside.iterdir()) == []
 
 
