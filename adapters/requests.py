@@ -2,7 +2,10 @@
 
 import asyncio
 
-from orchestrator.agent import CannotSend, OnEvent, PermissionRequest, Question
+from orchestrator.agent import CannotSend, OnEvent, PermissionRequest, Question, Withdrawn
+
+TAKEN_BACK = "taken back"
+"""What to cancel a task that asks with, where the agent itself takes its request back and works on."""
 
 
 class Requests:
@@ -17,13 +20,17 @@ class Requests:
         return len(self._open)
 
     async def ask(self, request: Question | PermissionRequest) -> str:
-        """Ask people, and return what they chose. Cancelled where the agent takes its request back."""
+        """Ask people, and return what they chose. Cancelled, with TAKEN_BACK, where the agent wants no answer."""
         assert self.tell is not None  # noqa: S101 - set before the first prompt
         waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._open[request.request_id] = waiting
         try:
             await self.tell(request)
             return await waiting
+        except asyncio.CancelledError as gone:
+            if TAKEN_BACK in gone.args:
+                await self.tell(Withdrawn(request.request_id))
+            raise
         finally:
             del self._open[request.request_id]
 

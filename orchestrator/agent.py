@@ -107,6 +107,14 @@ class PermissionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The agent takes back what it asked, and works on: nobody need answer."""
+
+    kind: ClassVar[str] = "withdrawn"
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens (and money, in US dollars) used since the last Usage event.
 
@@ -202,6 +210,7 @@ Event = (
     | ToolResult
     | Question
     | PermissionRequest
+    | Withdrawn
     | Usage
     | RateLimit
     | Session

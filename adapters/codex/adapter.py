@@ -11,6 +11,7 @@ from adapters.codex.faults import UNAUTHORIZED, ending, retrying, status
 from adapters.codex.launching import argv, rules
 from adapters.codex.limits import Limits
 from adapters.process import AgentProcess, sweep
+from adapters.requests import TAKEN_BACK
 from adapters.turns import TurnAdapter
 from orchestrator.agent import (
     AgentAdapter,
@@ -168,7 +169,7 @@ class CodexAdapter(TurnAdapter):
                 self._reader.began(params["turn"]["id"])
             case "serverRequest/resolved":
                 if asking := self._asking.get(params["requestId"]):
-                    asking.cancel()
+                    asking.cancel(TAKEN_BACK)
             case "account/rateLimits/updated":
                 for limit in self._limits.read(params["rateLimits"]):
                     await self._tell(limit)

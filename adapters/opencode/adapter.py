@@ -14,6 +14,7 @@ from adapters.opencode.faults import failure
 from adapters.opencode.reading import Piece, Reader
 from adapters.opencode.server import Server
 from adapters.opencode.turn import Turn
+from adapters.requests import TAKEN_BACK
 from adapters.turns import TurnAdapter
 from orchestrator.agent import AgentAdapter, CannotSend, Event, Outcome, RateLimit, Result, RunContext
 from orchestrator.errors import UserError
@@ -183,7 +184,7 @@ class OpenCodeAdapter(TurnAdapter):
                 await self._asked(turn, about)
             case "permission.replied" | "question.replied" | "question.rejected":
                 if ask := self._asks.get(about["requestID"]):
-                    ask.cancel()  # answered, perhaps by somebody who looks on
+                    ask.cancel(TAKEN_BACK)  # answered, perhaps by somebody who looks on
             case "session.status" if about["status"]["type"] == "retry":
                 await self._retry(turn, about["status"])
             case "session.error" | "session.idle" if about["sessionID"] == self._talking().id:
@@ -209,7 +210,7 @@ class OpenCodeAdapter(TurnAdapter):
         asked = {one["id"]: one for one in await talk.requests()}
         for request_id, ask in self._asks.items():
             if request_id not in asked:
-                ask.cancel()
+                ask.cancel(TAKEN_BACK)
         for one in asked.values():
             await self._asked(turn, one)
         turn.idle = not await talk.busy()

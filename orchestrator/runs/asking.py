@@ -73,6 +73,17 @@ class Asking:
             fingerprint=key_of(event.kind, *same),
         )
 
+    async def take_back(self, tx: Tx, run: Run, task: Task, request_id: str) -> Task:
+        """The agent wants no answer any more: nobody is asked for it, and the task goes on where nothing else is."""
+        asked = await questions.take_back(tx, run.id, request_id)
+        if asked is None:
+            return task
+        note = "the agent asks no more"
+        await self._lifecycle.settle(tx, key_of("ask", asked.id), task.id, note, "agent-queue")
+        if task.status is not TaskStatus.WAITING_INPUT or await questions.waiting(tx, task.id):
+            return task
+        return await self._lifecycle.advance(tx, task, TaskEvent.HUMAN_REPLIED, reason=note)
+
     async def _decided(
         self, tx: Tx, task: Task, asked: OpenQuestion, by: str, answer: str, detail: str
     ) -> None:

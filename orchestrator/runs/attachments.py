@@ -31,6 +31,8 @@ class Outgoing:
         self._folder = folder
         self._limit = limit
         self._numbers = itertools.count(1)
+        self._midline = False
+        """The next words go on with a line that has begun."""
         self._held = ""
         """The beginning of such a line, while the rest of it has not come."""
 
@@ -40,10 +42,13 @@ class Outgoing:
             yield event
             return
         text, self._held = self._held + event.text, ""
-        if event.more and (begun := self._BEGUN.search(text)):
-            text, self._held = text[: begun.start(1)], begun[1]
+        end = text.find("\n") + 1 or len(text)
+        begun, text = (text[:end], text[end:]) if self._midline else ("", text)
+        if event.more and (held := self._BEGUN.search(text)):
+            text, self._held = text[: held.start(1)], held[1]
+        self._midline = event.more and not (text or begun or "\n").endswith("\n")
         named = self._LINE.findall(text)
-        if (left := self._LINE.sub("", text)) or not named:
+        if (left := begun + self._LINE.sub("", text)) or not named:
             yield replace(event, text=left)
         for path in named:
             yield self._attached(path)

@@ -358,7 +358,7 @@ class Driver:
                 await asyncio.sleep(_AGAIN)
                 self._speak.set()
             except Exception:  # one message's trouble must not keep the others from the agent
-                self._log.exception("words.not_handed_over")
+                log.exception("words.not_handed_over", run=self._run.id)
                 await asyncio.sleep(_AFTER_TROUBLE)
                 self._speak.set()
 

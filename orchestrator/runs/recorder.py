@@ -24,6 +24,7 @@ from orchestrator.agent import (
     Text,
     ToolCall,
     Usage,
+    Withdrawn,
 )
 from orchestrator.lifecycle import Lifecycle, duration
 from orchestrator.limits import Limits, hour, words_of
@@ -108,8 +109,8 @@ class Recorder:
                 if task.status is TaskStatus.ASSIGNED:
                     reason = task.reason or f"{run.agent_id} works on it"
                     return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_STARTED, reason=reason)
-            case Question() | PermissionRequest():
-                return await self._asking.ask(tx, run, task, event)
+            case Question() | PermissionRequest() | Withdrawn():
+                return await self._asked(tx, run, task, event)
             case Accepted():
                 await self._accepted(tx, task, event)
             case Usage():
@@ -155,12 +156,20 @@ class Recorder:
         key = key_of(run.id, offset)
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.NOTICE)
 
+    async def _asked(
+        self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest | Withdrawn
+    ) -> Task:
+        if isinstance(event, Withdrawn):
+            return await self._asking.take_back(tx, run, task, event.request_id)
+        return await self._asking.ask(tx, run, task, event)
+
     async def _accepted(self, tx: Tx, task: Task, event: Accepted) -> None:
         state = MessageState.DELIVERED if event.ok else MessageState.KEPT
         words = await messages.settle(tx, event.message_id, state)
         if words is not None and event.ok:
             await self._read(tx, words)
-        if words is not None and not event.ok:
+        kept = words and await messages.find(tx, words.id)
+        if kept and kept.state is MessageState.KEPT:
             note = f"📌 The agent cannot take it now ({plain(event.note)}); its next run will be told."
             await self._lifecycle.thread(task).say(
                 tx, Post(text=note), key=key_of("kept", event.message_id), urgency=Lane.NOTICE

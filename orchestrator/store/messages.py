@@ -193,6 +193,7 @@ async def _keep_answer(tx: Tx, words: Words) -> bool:
         question.c.task_id == words.task_id,
         question.c.run_id == words.run_id,
         question.c.request_id == words.request_id,
+        question.c.state != QuestionState.VOID,
     )
     asked = await tx.first(sa.select(question).where(*where))
     fields: dict[str, str] = {"state": MessageState.WITHDRAWN}

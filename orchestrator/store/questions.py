@@ -123,6 +123,14 @@ async def answer(tx: Tx, question_id: str, text: str, by: str, *, granted: bool)
     )
 
 
+async def take_back(tx: Tx, run_id: str, request_id: str) -> OpenQuestion | None:
+    """The agent that has asked wants no answer any more; returns what was open."""
+    where = (question.c.run_id == run_id, question.c.request_id == request_id)
+    row = await tx.first(sa.select(question).where(_UNANSWERED, *where))
+    await tx.execute(question.update().where(_UNANSWERED, *where).values(state=QuestionState.VOID))
+    return _question(row) if row else None
+
+
 async def void(tx: Tx, task_id: str) -> list[str]:
     """Nobody wants to know any more what the task's agents have asked; returns what was open.
 

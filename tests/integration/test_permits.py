@@ -13,6 +13,7 @@ from orchestrator.agent import (
     Result,
     Started,
     ToolKind,
+    Withdrawn,
 )
 from orchestrator.store import messages, runs, schema
 from tests.conftest import Clock
@@ -402,3 +403,17 @@ async def test_the_audit_trail_comes_in_pages_and_for_machines(chat: Chat) -> No
     assert "number 24" in first["data"]["items"][0]["what"]
     assert len((await chat.say("audit who:olga page:2"))["data"]["items"]) == 5
     assert (await chat.say("audit", "olga"))["verdict"] == "refused"
+
+
+async def test_what_the_agent_takes_back_is_asked_of_nobody_and_grants_nothing(chat: Chat) -> None:
+    task = await chat.with_running_task()
+    await tell(chat, task, wants("make a"), 20)
+    await tell(chat, task, wants("make b", "q"), 30)
+    allow = next(one["id"] for one in (await card(chat))["actions"] if one["label"] == "Allow")
+    await tell(chat, task, Withdrawn("p"), 40)
+    assert await chat.status(task) == "WAITING_INPUT", "the other still waits"
+    await tell(chat, task, Withdrawn("q"), 50)
+    assert await chat.status(task) == "IN_PROGRESS"
+    assert (await chat.say("", action=allow, root="root-1"))["verdict"] == "refused"
+    await tell(chat, task, wants("make b", "r"), 60)
+    assert await chat.status(task) == "WAITING_INPUT", "nothing was granted"

@@ -54,6 +54,17 @@ def test_a_line_that_comes_in_pieces_is_one(out: Outgoing) -> None:
     assert [one.name for one in told if isinstance(one, Attached)] == ["shot.png"]
 
 
+def test_a_line_that_has_begun_otherwise_attaches_nothing(out: Outgoing) -> None:
+    told = read(
+        out,
+        Text("a long line that says: write ", more=True),
+        Text("::attach shot.png\n", more=True),
+        Text(""),
+    )
+    assert not any(isinstance(one, Attached) for one in told)
+    assert "".join(one.text for one in told if isinstance(one, Text)).endswith("write ::attach shot.png\n")
+
+
 @given(st.lists(st.text(alphabet=":atch \nx", max_size=12), min_size=1, max_size=6))
 def test_words_that_attach_nothing_stay_as_they_are_however_they_are_cut(pieces: list[str]) -> None:
     out = Outgoing(Path("/nowhere"), Path("/nowhere/out"), 10)
