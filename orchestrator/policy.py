@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import reduce
+from operator import or_
 
 from orchestrator import globs, shell
 from orchestrator.agent import ToolKind
+from orchestrator.patterns import Pattern, Patterns, exactly
 
 
 class Effect(StrEnum):
@@ -90,21 +93,16 @@ DEFAULT: tuple[Rule, ...] = (
 """What holds after a project's own rules."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One path, one command, or neither where a wish has none."""
-
-    path: str = ""
-    words: tuple[str, ...] = ()
-    plain: bool = True
-    """The command is certainly this and nothing else."""
+_Numbered = Sequence[tuple[str, Rule]]
 
 
 def decide(rules: Sequence[Rule], wish: Wish) -> Ruling:
     """What becomes of *wish* in a project with *rules*."""
     numbered = [(f"rule {number}", rule) for number, rule in enumerate(rules, 1)]
     numbered += [(f"default {number}", rule) for number, rule in enumerate(DEFAULT, 1)]
-    rulings = [found for part in _parts(wish) if (found := _of_part(numbered, wish, part))]
+    rulings = [*_of_command(numbered, wish)] if wish.command else []
+    if wish.paths or not wish.command:
+        rulings += [found for path in wish.paths or ("",) if (found := _of_path(numbered, wish, path))]
     return max(rulings, key=lambda one: (_EFFECTS.index(one.effect), _ANSWERERS.index(one.by)))
 
 
@@ -116,7 +114,7 @@ def exact_rules(wish: Wish) -> tuple[Rule, ...]:
     tool = wish.kind if wish.kind is not ToolKind.OTHER else globs.literal(wish.tool)
     allow = [Rule(effect=Effect.ALLOW, tool=tool, path=globs.literal(path)) for path in wish.paths]
     commands = line.commands if line else ()
-    allow += [Rule(effect=Effect.ALLOW, tool=tool, command=shell.exactly(words)) for words in commands]
+    allow += [Rule(effect=Effect.ALLOW, tool=tool, command=exactly(words)) for words in commands]
     unique = tuple(dict.fromkeys(allow))
     return unique if tool and unique and decide(unique, wish).effect is Effect.ALLOW else ()
 
@@ -134,36 +132,62 @@ def answerers(by: Answerer, requester: str) -> str:
             return "an admin"
 
 
-def _parts(wish: Wish) -> Iterator[_Part]:
-    if wish.command:
-        line = shell.taken_apart(wish.command)
-        yield from (_Part(words=words, plain=line.plain) for words in line.commands or ((),))
-    yield from (_Part(path=path) for path in wish.paths)
-    if not wish.command and not wish.paths:
-        yield _Part()
+def _of_command(numbered: _Numbered, wish: Wish) -> Iterator[Ruling]:
+    """The rulings of what the wish's command runs, or might run."""
+    line = shell.taken_apart(wish.command)
+    named = [(name, rule) for name, rule in numbered if not rule.path and _tool_fits(rule.tool, wish)]
+    patterns = Patterns([_pattern(rule) for _, rule in named])
+    note = "" if line.plain else ", for more than plain commands"
+    for fitting in _readings(patterns, line):
+        name, rule = named[patterns.first(fitting)]
+        yield Ruling(rule.effect, f"{name}: {rule}{note}", rule.by)
+    if not line.whole:  # what asks or denies might fit the rest
+        strict = [rule for _, rule in named if rule.command and rule.effect is not Effect.ALLOW]
+        yield from (
+            Ruling(Effect.ASK, f"too long to be looked through for: {rule}", rule.by) for rule in strict
+        )
 
 
-def _of_part(numbered: Sequence[tuple[str, Rule]], wish: Wish, part: _Part) -> Ruling | None:
-    """The ruling of the first rule that fits *part*; None where it has no say."""
+def _pattern(rule: Rule) -> Pattern:
+    """Of a rule that names no command: any."""
+    return Pattern(rule.command or "*", exact=bool(rule.command) and rule.effect is Effect.ALLOW)
+
+
+def _readings(patterns: Patterns, line: shell.Line) -> set[int]:
+    """The rules that fit, for each way to read each command of *line*.
+
+    What asks or denies is looked for from each word on, too, and through options. That is a reading of its own: a rule
+    that fits only so hides none that fits the words as they are.
+    """
+    found: set[int] = set()
+    for words in line.commands or ((),):
+        strict, loose = patterns.fitting(words), patterns.fitting(words, loose=True)
+        if line.plain:
+            somewhere = reduce(or_, loose) & ~patterns.exact
+            found |= {strict[0], strict[0] | somewhere}
+        else:
+            found |= {fitting & ~patterns.exact for fitting in (*strict, *loose)}
+    return found
+
+
+def _of_path(numbered: _Numbered, wish: Wish, path: str) -> Ruling | None:
+    """The ruling of the first rule that fits *path*, "" where the wish has none; None where it has no say."""
     for name, rule in numbered:
-        if _fits(rule, wish, part):
-            note = "" if part.plain else ", for more than plain commands"
-            return Ruling(rule.effect, f"{name}: {rule}{note}", rule.by)
-    if _outside(part.path):
+        if _tool_fits(rule.tool, wish) and _fits(rule, wish, path):
+            return Ruling(rule.effect, f"{name}: {rule}", rule.by)
+    if _outside(path):
         return Ruling(Effect.ASK, "outside of the worktree")
     return None  # a path within, of a command that decides
 
 
-def _fits(rule: Rule, wish: Wish, part: _Part) -> bool:
-    if not _tool_fits(rule.tool, wish):
-        return False
+def _fits(rule: Rule, wish: Wish, path: str) -> bool:
     if rule.path:
-        return bool(part.path) and _path_fits(rule, part.path)
+        return bool(path) and _path_fits(rule, path)
     if rule.command:
-        return bool(part.words) and _command_fits(rule, part)
-    if part.path:
+        return False
+    if path:
         # a command's paths are decided by what names paths; and who allows a tool allows it in the worktree
-        return not wish.command and not (rule.effect is Effect.ALLOW and _outside(part.path))
+        return not wish.command and not (rule.effect is Effect.ALLOW and _outside(path))
     return True
 
 
@@ -193,9 +217,3 @@ def _and_above(path: str) -> Iterator[str]:
 
 def _outside(path: str) -> bool:
     return path.startswith("/")
-
-
-def _command_fits(rule: Rule, part: _Part) -> bool:
-    if rule.effect is Effect.ALLOW:
-        return part.plain and shell.matches(rule.command, part.words)
-    return shell.matches(rule.command, part.words, by_name=True)

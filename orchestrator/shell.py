@@ -5,11 +5,8 @@ pattern may allow it. What it may hold is then guessed generously, for the patte
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-
-from orchestrator import globs
 
 Words = tuple[str, ...]
 
@@ -37,8 +34,8 @@ _LAUNCHERS = frozenset({
 """What runs its own words, or is no command at all."""
 _EDGES = re.compile(r"[;&|(){}<>`$\x00-\x1f]+")
 _QUOTES = re.compile(r"[\"'\\]+")
-_GUESSED_MAX = 2000
-"""Words of a line that is not plain that are looked at."""
+_LINE_MAX = 16_000
+"""Characters of a line that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +44,17 @@ class Line:
 
     commands: tuple[Words, ...]
     plain: bool
-    """It runs these commands and nothing else. Otherwise they are what it might run."""
+    """It runs these commands and nothing else. Otherwise it might run each of them, from any of its words on."""
+    whole: bool = True
+    """All of it was looked at."""
 
 
 def taken_apart(line: str) -> Line:
     """Return what *line* runs."""
-    commands = _commands(line.strip(" \t"))
+    whole = len(line) <= _LINE_MAX
+    commands = _commands(line.strip(" \t")) if whole else None
     if commands is None or not all(map(_is_plain, commands)):
-        return Line(tuple(dict.fromkeys(_guessed(line))), plain=False)
+        return Line(tuple(dict.fromkeys(_guessed(line[:_LINE_MAX]))), plain=False, whole=whole)
     return Line(tuple(commands), plain=True)
 
 
@@ -99,33 +99,6 @@ def _is_plain(words: Words) -> bool:
 
 
 def _guessed(line: str) -> Iterator[Words]:
-    """Whatever *line* might run: everything from each of its words on, with quotes taken for edges and for nothing."""
+    """Whatever *line* might run, with quotes taken for edges and for nothing."""
     for text in (_QUOTES.sub(";", line), _QUOTES.sub("", line)):
-        left = _GUESSED_MAX
-        for piece in _EDGES.split(text):
-            words = tuple(piece.split())[:left]
-            left -= len(words)
-            yield from (words[start:] for start in range(len(words)))
-
-
-def matches(pattern: str, words: Sequence[str], *, by_name: bool = False) -> bool:
-    """Whether *words* are what *pattern* describes.
-
-    In it, a `*` that is a word stands for any words or none; within a word the signs are those of a glob.
-    *by_name* takes a program by its name, wherever it lies.
-    """
-    said = "\0" + "\0".join(words)
-    named = "\0" + "\0".join((words[0].rpartition("/")[2], *words[1:])) if by_name and words else said
-    return any(_compiled(pattern).fullmatch(one) for one in {said, named})
-
-
-def exactly(words: Sequence[str]) -> str:
-    """The pattern of one command and no other."""
-    return " ".join(map(globs.literal, words))
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    words = re.findall(r"(?:\\[\s\S]|[^\s\\])+", pattern)
-    parts = [r"(?:\x00.*)?" if word == "*" else rf"\x00{globs.translated(word)}" for word in words]
-    return re.compile("".join(parts), re.DOTALL)
+        yield from (words for piece in _EDGES.split(text) if (words := tuple(piece.split())))

@@ -1,6 +1,7 @@
 """What an agent asks: decided by the project's policy, or put to people and kept until they answer."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -31,10 +32,12 @@ class Asking:
 
     async def ask(self, tx: Tx, run: Run, task: Task, event: Question | PermissionRequest) -> Task:
         """Store what the agent asks and answer it by the policy, or ask it above all that is only progress."""
-        asked = self._asked(run, event)
+        lease = await runs.lease(tx, run.id)
+        worktree = lease.path if lease else ""
+        asked = self._asked(run, event, worktree)
         ruling = Ruling(Effect.ASK, "")
         if isinstance(event, PermissionRequest):
-            wish = await _wish(tx, run, event)
+            wish = _wish(event, worktree)
             ruling = decide(await policies.rules(tx, run.project_id), wish)
             if ruling.effect is not Effect.ASK:
                 await self._decided(tx, task, asked, "policy", ruling.effect, ruling.rule)
@@ -56,12 +59,8 @@ class Asking:
             return await self._lifecycle.advance(tx, task, TaskEvent.AGENT_QUESTION, reason=reason)
         return task
 
-    def _asked(self, run: Run, event: Question | PermissionRequest) -> OpenQuestion:
-        if isinstance(event, PermissionRequest):
-            text = f"{event.action}\n\n{event.detail}"
-            same = (event.tool, event.tool_kind, event.action, event.detail, event.command, *event.paths)
-        else:
-            text, same = event.text, (event.text, *event.choices)
+    def _asked(self, run: Run, event: Question | PermissionRequest, worktree: str) -> OpenQuestion:
+        text = event.text if isinstance(event, Question) else f"{event.action}\n\n{event.detail}"
         return OpenQuestion(
             id=key_of(run.id, event.request_id)[:10],
             task_id=run.task_id,
@@ -70,7 +69,7 @@ class Asking:
             text=self._redact(text.strip()),
             choices=event.choices,
             asked_at=self._lifecycle.clock(),
-            fingerprint=key_of(event.kind, *same),
+            fingerprint=fingerprint(event, worktree),
         )
 
     async def take_back(self, tx: Tx, run: Run, task: Task, request_id: str) -> Task:
@@ -174,27 +173,52 @@ async def interrupted(lifecycle: Lifecycle, tx: Tx, task: Task, run_id: str, why
     return task
 
 
-async def _wish(tx: Tx, run: Run, event: PermissionRequest) -> Wish:
-    lease = await runs.lease(tx, run.id)
-    paths = placed(event.paths, lease.path) if lease else tuple(f"/{path}" for path in event.paths)
+def fingerprint(event: Question | PermissionRequest, worktree: str) -> str:
+    """Equal where the same is asked in another run, whose worktree has another name."""
+    if isinstance(event, Question):
+        words: tuple[str, ...] = (event.text, *event.choices)
+    else:
+        words = (event.tool, event.tool_kind, event.action, event.detail, event.command)
+    paths = () if isinstance(event, Question) else _wish(event, worktree).paths
+    return key_of(event.kind, *(_anywhere(word, worktree) for word in words), *paths)
+
+
+def _anywhere(text: str, worktree: str) -> str:
+    """*text* with a sign for the worktree: no `.`, which is another folder after a `cd`."""
+    if not worktree:
+        return text
+    names = "|".join(map(re.escape, (worktree, os.path.realpath(worktree))))
+    return re.sub(rf"(?<![^\s\"'`=:(,;&|<>])(?:{names})(?![^\s\"'`:),;&|<>/])", "\0", text)
+
+
+def _wish(event: PermissionRequest, worktree: str) -> Wish:
+    paths = placed(event.paths, worktree) if worktree else tuple(f"/{path}" for path in event.paths)
     return Wish(tool=event.tool, kind=event.tool_kind, paths=paths, command=event.command)
 
 
 def placed(paths: Sequence[str], worktree: str) -> tuple[str, ...]:
-    """Where *paths* lie, as the policy reads them: as they are named, and with every link resolved."""
+    """Where *paths* lie, as the policy reads them: as they are named, and with every link resolved.
+
+    Agents name the worktree as we do, or with the links on the way to it resolved.
+    """
     found: dict[str, None] = {}
+    real = os.path.realpath(worktree)
     for path in paths:
         try:
             whole = os.path.join(worktree, os.path.expanduser(path))
-            led_to = _within(os.path.realpath(whole), os.path.realpath(worktree))
-            found[_within(os.path.normpath(whole), os.path.normpath(worktree))] = None
+            led_to = _within(os.path.realpath(whole), real)
+            found[_within(os.path.normpath(whole), os.path.normpath(worktree), real)] = None
             found[led_to] = None
         except ValueError:  # no path that a file can have
             found[f"/{path}"] = None
     return tuple(found)
 
 
-def _within(path: str, root: str) -> str:
-    if path == root:
-        return "."
-    return path.removeprefix(f"{root}/") if path.startswith(f"{root}/") else path
+def _within(path: str, *roots: str) -> str:
+    """*path* as it is seen from the first of *roots* that it lies in; else as it is."""
+    for root in roots:
+        if path == root:
+            return "."
+        if path.startswith(f"{root}/"):
+            return path.removeprefix(f"{root}/")
+    return path

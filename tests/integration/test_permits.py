@@ -275,6 +275,27 @@ async def test_a_question_outlives_its_run_and_what_was_decided_holds_once(
     assert await chat.status(task) == "WAITING_INPUT", "what was decided holds for one time"
 
 
+async def test_what_was_decided_about_the_worktree_holds_in_that_of_the_next_run(chat: Chat) -> None:
+    async def edits(request_id: str, offset: int) -> str:
+        async with chat.db.read() as tx:
+            lease = await runs.lease(tx, (await live(chat, task)).id)
+        assert lease
+        path = f"{lease.path}/.env"
+        wish = PermissionRequest(request_id, f"edit {path}", f"+++ {path}", paths=(path,), tool="Edit")
+        await tell(chat, task, wish, offset)
+        return path
+
+    task = await chat.with_running_task()
+    first = await edits("p", 100)
+    await end_run(chat, task)
+    await press(chat, "Allow")
+    await run_again(chat, task)
+    assert await edits("p2", 110) != first
+    assert await chat.status(task) == "IN_PROGRESS"
+    await edits("p3", 120)
+    assert await chat.status(task) == "WAITING_INPUT"
+
+
 async def test_an_agent_that_asks_again_after_its_end_asks_on_the_same_card(chat: Chat, clock: Clock) -> None:
     task = await chat.with_running_task()
     await tell(chat, task, wants("rm x"))

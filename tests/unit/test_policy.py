@@ -1,5 +1,7 @@
 """Policies: which rule decides, and that nothing slips through beside what is allowed."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +106,61 @@ def test_of_those_who_must_answer_the_strictest_is_asked() -> None:
     rules = (rule(ASK, command="a", by="two"), rule(ASK, command="b", by="requester"))
     assert decide(rules, run("a; b")).by is Answerer.TWO
     assert "ann" in answerers(Answerer.REQUESTER, "ann")
+
+
+@pytest.mark.parametrize("effect", [DENY, ASK])
+@pytest.mark.parametrize(
+    ("line", "fits"),
+    [
+        ("git push origin main", True),
+        ("git -C . push origin main", True),
+        ("git -c a=b --no-pager push", True),
+        ("git status; git -C . push", True),
+        ("find . -exec rm y +", True),
+        ("find . -exec /bin/rm y +", True),
+        ("git -C . $(git -P push)", True),
+        ("git log push", False),
+        ("git status", False),
+    ],
+)
+def test_what_denies_or_asks_is_not_got_round_by_options_or_words_before_it(
+    effect: Effect, line: str, fits: bool
+) -> None:
+    rules = (rule(effect, command="git push *"), rule(effect, command="rm *"), rule(ALLOW, command="git *"))
+    ruling = decide((*rules, rule(ALLOW, command="find *")), run(line))
+    assert ruling.effect is (effect if fits else ALLOW), ruling
+
+
+def test_a_rule_that_fits_through_options_hides_none_that_fits_the_words() -> None:
+    rules = (rule(ASK, command="push *"), rule(DENY, command="git push *"))
+    assert decide(rules, run("git push")).effect is DENY
+    rules = (rule(ALLOW, command="git rm *"), rule(DENY, command="rm *"))
+    assert decide(rules, run("git rm x")).effect is ALLOW, "the first rule decides"
+
+
+@pytest.mark.parametrize(("words", "effect"), [(2100, DENY), (20_000, ASK)])
+def test_a_line_too_long_to_be_looked_through_is_asked_where_a_command_is_denied(
+    words: int, effect: Effect
+) -> None:
+    allow = rule(ALLOW, tool="run")
+    line = f"true $x {'w ' * words}; git push origin"
+    assert decide((rule(DENY, command="git push *"), allow), run(line)).effect is effect
+    asked = decide((rule(ASK, command="git push *", by="admin"), allow), run(line))
+    assert (asked.effect, asked.by) == (ASK, Answerer.ADMIN)
+    assert decide((allow,), run(line)).effect is ALLOW
+    assert decide((rule(ALLOW, command="echo *"),), run(f"echo {'w ' * 20_000}")).effect is ASK
+
+
+@pytest.mark.parametrize("line", ["cat <<E\n{}\nE", "git {}", "{}; x $y"])
+@pytest.mark.parametrize("named", ["git push -x * w{} * y", "w{}-* *"])
+@pytest.mark.parametrize("word", ["w{}", "git", "-x", "a/b{}", "git push -x"])
+def test_a_long_line_costs_little_whatever_the_number_of_rules(line: str, word: str, named: str) -> None:
+    rules = [rule(list(Effect)[n % 3], command=named.format(n)) for n in range(100)]
+    wish = run(line.format(" ".join(word.format(n) for n in range(2000))))
+    decide(rules, wish)
+    began = time.process_time()
+    decide(rules, wish)
+    assert time.process_time() - began < 0.2, "it is some 15 ms; hosts may be slow"
 
 
 def test_who_allows_a_tool_without_a_pattern_allows_any_command_of_it() -> None:

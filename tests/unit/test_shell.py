@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import globs, shell
+from orchestrator.patterns import Pattern, Patterns, exactly
+
+
+def fits(pattern: str, words: Sequence[str], *, loose: bool = False) -> bool:
+    return any(Patterns([Pattern(pattern)]).fitting(words, loose=loose))
+
+
+def matches(pattern: str, words: Sequence[str]) -> bool:
+    return bool(Patterns([Pattern(pattern, exact=True)]).fitting(words)[0])
 
 
 @pytest.mark.parametrize(
@@ -54,11 +64,11 @@ def test_anything_else_is_not_plain(line: str) -> None:
     ["x $(rm -rf /)", "sh -c 'rm -rf /'", "sudo rm -rf /", "a\nrm -rf /", "r\\m -rf / &", "{ rm -rf /; }"],
 )
 def test_what_a_line_that_is_not_plain_may_run_is_guessed(line: str) -> None:
-    assert any(shell.matches("rm *", words, by_name=True) for words in shell.taken_apart(line).commands)
+    assert any(fits("rm *", words) for words in shell.taken_apart(line).commands)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "line", "fits"),
+    ("pattern", "line", "expected"),
     [
         ("git status", "git status", True),
         ("git status", "git status -s", False),
@@ -77,21 +87,54 @@ def test_what_a_line_that_is_not_plain_may_run_is_guessed(line: str) -> None:
         ("rm *", "/bin/rm x", False),
     ],
 )
-def test_a_pattern_fits_word_by_word(pattern: str, line: str, fits: bool) -> None:
+def test_a_pattern_fits_word_by_word(pattern: str, line: str, expected: bool) -> None:
     [words] = shell.taken_apart(line).commands
-    assert shell.matches(pattern, words) is fits
+    assert matches(pattern, words) is expected
 
 
 def test_what_denies_sees_a_program_by_its_name() -> None:
-    assert shell.matches("rm *", ("/bin/rm", "x"), by_name=True)
+    assert fits("rm *", ("/bin/rm", "x"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "expected"),
+    [
+        ("rm *", "find . -exec rm y +", True),
+        ("rm *", "find . -exec /bin/rm y", True),
+        ("git push *", "git -C . push origin main", True),
+        ("git push *", "git -c a=b --no-pager --git-dir x push", True),
+        ("git push *", "/usr/bin/git -P push", True),
+        ("git push *", "x; git\n-C . push", False),
+        ("git push *", "git log push", False),
+        ("git push *", "git -C . . push", False),
+        ("git push", "git -P push", True),
+        ("git push", "git push -f", False),
+        ("git * push x", "git a -b push -c d x", True),
+        ("* * push", "push", True),
+    ],
+)
+def test_a_loose_pattern_fits_from_any_word_on_and_through_options(
+    pattern: str, line: str, expected: bool
+) -> None:
+    assert fits(pattern, line.split(" "), loose=True) is expected
+
+
+def test_many_patterns_are_told_apart() -> None:
+    patterns = Patterns(
+        [Pattern("a *", exact=True), Pattern("*"), Pattern("* c"), Pattern("b c"), Pattern("d")]
+    )
+    found = patterns.fitting(("a", "b", "c"))
+    assert [patterns.first(one) for one in found] == [0, 1, 1]
+    assert [one.bit_count() for one in found] == [3, 3, 2]
+    assert [patterns.first(one & ~patterns.exact) for one in found] == [1, 1, 1]
 
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.lists(st.text(), min_size=1))
 def test_an_exact_pattern_fits_its_command_alone(words: list[str], others: list[str]) -> None:
     words, others = [w.replace("\0", "") or "x" for w in words], [w.replace("\0", "") for w in others]
-    pattern = shell.exactly(words)
-    assert shell.matches(pattern, words)
-    assert shell.matches(pattern, others) is (words == others)
+    pattern = exactly(words)
+    assert matches(pattern, words)
+    assert matches(pattern, others) is (words == others)
 
 
 @given(st.text(), st.text())
