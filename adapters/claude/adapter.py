@@ -20,7 +20,7 @@ import claude_agent_sdk as sdk
 from adapters.claude.about import Options
 from adapters.claude.asking import Desk
 from adapters.claude.events import Reader
-from adapters.claude.launching import sdk_options, servers_file
+from adapters.claude.launching import environment, sdk_options, servers_file
 from adapters.claude.limits import Limits
 from adapters.claude.usage import Meter, counted_before
 from adapters.process import sweep
@@ -138,7 +138,8 @@ class ClaudeAdapter:
 
     async def _resumed(self, session_id: str) -> bool:
         """Go on with a conversation; False where it is lost, as where the CLI was killed in its first request."""
-        before = await asyncio.to_thread(counted_before, session_id, self._context.env)
+        env = environment(self._context, self._settings)
+        before = await asyncio.to_thread(counted_before, session_id, env)
         try:
             await self._connect(resume=session_id)
         except sdk.ResultError as fault:
