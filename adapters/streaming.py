@@ -6,6 +6,8 @@ from orchestrator.agent import OnEvent, Text
 
 _MOMENT = 1.0
 """Seconds after which what there is of a long line is told, up to its last whole word."""
+_PAUSE = 4
+"""Such moments after which what there is of a short one is told as well: the model rests."""
 _LONG = 300
 """Characters of a line that is worth a message of its own: each part becomes one in most threads."""
 _ENOUGH = 2000
@@ -28,7 +30,7 @@ class Stream:
             self._held += piece
             at = self._held.rfind("\n") + 1
             await self._say(len(self._held) if len(self._held) >= _ENOUGH else at)
-        if len(self._held) >= _LONG and self._timer is None:
+        if self._held and self._timer is None:
             self._timer = asyncio.create_task(self._later())
 
     async def end(self) -> None:
@@ -43,11 +45,16 @@ class Stream:
             self._began = False
 
     async def _later(self) -> None:
-        await asyncio.sleep(_MOMENT)
+        """Tell what there is of a line that goes on: soon where it is long, else when nothing more comes."""
+        for _ in range(_PAUSE):
+            before = self._held
+            await asyncio.sleep(_MOMENT)
+            if len(self._held) >= _LONG:
+                break
         self._timer = None
         async with self._turn:
-            if len(self._held) >= _LONG:
-                await self._say(self._held.rfind(" ") + 1)
+            whole = self._held == before  # nothing has come for a moment: no word is cut
+            await self._say(len(self._held) if whole else self._held.rfind(" ") + 1)
 
     async def _say(self, size: int) -> None:
         text, self._held = self._held[:size], self._held[size:]

@@ -110,8 +110,9 @@ class AcpAdapter(TurnAdapter):
             text = self._about_denials()
             done = result.outcome is Outcome.DONE or (result.text == _STOPS["cancelled"] and text)
             if not text or not done or self._interrupted or self._stopping:
-                break
-        return result
+                return result
+        words = f"{self._program} has ended its turn {_INSISTING} times over what it was denied, its work half done"
+        return Result(Outcome.FAILED, words)
 
     def _about_denials(self) -> str:
         """What the agent has to be told of what it was denied: all, where its turn has ended by it, else the words."""

@@ -20,11 +20,21 @@ import claude_agent_sdk as sdk
 from adapters.claude.about import Options
 from adapters.claude.asking import Desk
 from adapters.claude.events import Reader
-from adapters.claude.launching import sdk_options, servers_file
+from adapters.claude.launching import environment, sdk_options, servers_file
 from adapters.claude.limits import Limits
 from adapters.claude.usage import Meter, counted_before
 from adapters.process import sweep
-from orchestrator.agent import AgentAdapter, CannotSend, OnEvent, Outcome, Result, RunContext, SendMode, Text
+from orchestrator.agent import (
+    AgentAdapter,
+    CannotSend,
+    Event,
+    OnEvent,
+    Outcome,
+    Result,
+    RunContext,
+    SendMode,
+    Text,
+)
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK
 
@@ -138,7 +148,8 @@ class ClaudeAdapter:
 
     async def _resumed(self, session_id: str) -> bool:
         """Go on with a conversation; False where it is lost, as where the CLI was killed in its first request."""
-        before = await asyncio.to_thread(counted_before, session_id, self._context.env)
+        env = environment(self._context, self._settings)
+        before = await asyncio.to_thread(counted_before, session_id, env)
         try:
             await self._connect(resume=session_id)
         except sdk.ResultError as fault:
@@ -201,15 +212,20 @@ class ClaudeAdapter:
         # The new message is awaited from now on, so that the run does not end in between.
         message_id = str(uuid4())
         self._unread = {message_id}
-        async with asyncio.timeout(_CONTROL_TIMEOUT):
-            await client.interrupt()
-        await self._say(text, message_id)
+        try:
+            async with asyncio.timeout(_CONTROL_TIMEOUT):
+                await client.interrupt()
+            await self._say(text, message_id)
+        except Exception as fault:  # the SDK has no class of its own for a CLI that refuses
+            self._unread.discard(message_id)
+            raise CannotSend(f"Claude Code did not take it: {self._words(str(fault))}") from fault
 
     async def _follow(self) -> Result:
         """Read the CLI's messages until the run ends."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             return Result(Outcome.STOPPED)
-        messages = self._client.receive_messages()
+        messages = client.receive_messages()
         while True:
             late = self._result is not None and self._state == "idle"
             # While people are asked nobody waits in vain; the rest is the CLI's patience, or ours with it.
@@ -218,16 +234,21 @@ class ClaudeAdapter:
                 async with asyncio.timeout(_PATIENCE if late else left):
                     message = await anext(messages, None)
             except TimeoutError:
-                return self._done() if late else self._limits.given_up()
+                if not late:
+                    return self._limits.given_up()
+                self._unread.clear()
+                if ended := await self._settle():
+                    return ended
+                messages = client.receive_messages()  # the former were ended by the timeout
+                continue
             if self._stopping:
                 return Result(Outcome.STOPPED)
             if message is None:
                 return Result(Outcome.FAILED, self._words("Claude Code ended without a result"))
             await self._reader.read(message)
-            for limit in self._limits.read(message):
-                await self._reader.tell(limit)
-            for usage in self._meter.read(message):
-                await self._reader.tell(usage)
+            news: list[Event] = [*self._limits.read(message), *self._meter.read(message)]
+            for event in news:
+                await self._reader.tell(event)
             if ended := await self._take(message):
                 return ended
 

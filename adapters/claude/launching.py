@@ -26,6 +26,11 @@ def servers_file(settings: Options) -> IO[str] | None:
     return file
 
 
+def environment(context: RunContext, settings: Options) -> dict[str, str]:
+    """What the CLI finds in its environment."""
+    return {**context.env, **settings.env}
+
+
 def sdk_options(
     context: RunContext,
     settings: Options,
@@ -54,7 +59,7 @@ def sdk_options(
         cli_path=settings.cli_path,
         cwd=context.workdir,
         # The SDK adds the supervisor's own environment below this one, which was built the same way.
-        env={**context.env, **settings.env, "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1"},
+        env={**environment(context, settings), "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1"},
         include_partial_messages=True,
         max_buffer_size=_MAX_LINE,
         stderr=stderr,

@@ -1,9 +1,10 @@
 """What a tool would do, exactly: the command, or the change of a file as a unified diff."""
 
 import json
+import os
 from collections.abc import Mapping
 from difflib import unified_diff
-from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 _FILE_MAX = 1024 * 1024
@@ -67,13 +68,22 @@ def _cell(path: str, args: Mapping[str, Any]) -> str:
 def _read(path: str) -> tuple[str, str]:
     """A file as it is, and why it cannot be compared; one that is not there is empty."""
     try:
-        if Path(path).stat().st_size > _FILE_MAX:
-            return "", "the file is too large to be compared; only what changes is shown"
-        return Path(path).read_text(encoding="utf-8", errors="replace"), ""
+        with open(path, "rb", opener=_opened) as file:
+            if not S_ISREG(os.fstat(file.fileno()).st_mode):
+                return "", "it is no file that can be read; only what changes is shown"
+            read = file.read(_FILE_MAX + 1) or b""
     except FileNotFoundError:
         return "", ""
-    except OSError as fault:
-        return "", f"the file cannot be read: {fault.strerror}"
+    except (OSError, ValueError) as fault:
+        return "", f"the file cannot be read: {getattr(fault, 'strerror', None) or fault}"
+    if len(read) > _FILE_MAX:
+        return "", "the file is too large to be compared; only what changes is shown"
+    return read.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n"), ""
+
+
+def _opened(path: str, flags: int) -> int:
+    """Opened without waiting for the other end, where it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _diff(path: str, old: str, new: str) -> str:

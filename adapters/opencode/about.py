@@ -91,6 +91,8 @@ update itself. A `permission` in the setting `config` comes after ours and may a
   what OpenCode's own `plan` would refuse.
 - Reading within the worktree is not asked. Agents of your own (`.opencode/agent/`) that have a `permission` of their
   own, your own MCP servers, and plugins do what they are allowed there: look at what a repository brings along.
+- Keys in its settings (`headers` and `env` of `mcp_servers`, a provider's `apiKey` in `config`) are in the
+  environment of every command that it runs. Leave out what the agent must not know.
 - A command that it may run has the server's password in its environment. What may run commands can do what you can.
 
 ## Good to know

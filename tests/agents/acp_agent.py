@@ -1,11 +1,12 @@
 """An agent that speaks the Agent Client Protocol and does what its prompt says: for what real ones do not do.
 
-    python -m tests.agents.acp_agent [--auth] [--late-replay] [--forgets] [--deaf METHOD]
+    python -m tests.agents.acp_agent [--auth] [--late-replay] [--forgets] [--obstinate] [--deaf METHOD]
 
 A prompt is JSON, a list of steps: `{"update": {…}}` is told as it is, `{"ask": [method, {…}]}` asks the client and says
 its answer as JSON, `{"out": "…"}` and `{"err": "…"}` write a line, `{"die": code}`, `{"wait": seconds}`,
 `{"silent": true}` until it is told to cancel, `{"stubborn": true}` even then. `{"stop": reason}` or
 `{"error": [code, message, data]}` ends the turn; it else ends well. A plain word is a piece of what it says.
+With `--obstinate` it does its first prompt again, whatever it is told afterwards.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ class ScriptedAgent:
         self._line: Any = None
         self._cancelled = asyncio.Event()
         self._signed_in = "--auth" not in flags
+        self._first = ""
 
     def on_connect(self, conn: Any) -> None:
         self._line = conn._conn
@@ -72,7 +74,9 @@ class ScriptedAgent:
         self._cancelled.clear()
         reason = "end_turn"
         text = prompt[0].text
-        for step in json.loads(text) if text.startswith("[") else [f"heard: {text}"]:
+        if "--obstinate" in self._flags:
+            text = self._first = self._first or text
+        for step in json.JSONDecoder().raw_decode(text)[0] if text.startswith("[") else [f"heard: {text}"]:
             if isinstance(step, str):
                 await self._say(step, session_id)
             elif "stop" in step:

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from bench.crash import all_said
 from bench.sessions import Session
 from bots.scripted import shown
 from orchestrator.runs.folder import RunFolder
@@ -81,6 +82,7 @@ class Work:
     async def done(self, seconds: float = 60.0) -> None:
         """Wait until every task is merged."""
         await self.until(lambda s: set(s.statuses()) == {"COMPLETED"}, seconds)
+        await self.until(all_said, seconds)
 
     def runs(self) -> list[tuple[Any, ...]]:
         """Every run: epoch, session, outcome, tokens."""

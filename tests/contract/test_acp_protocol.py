@@ -168,6 +168,18 @@ async def test_words_with_a_denial_are_told_after_the_turn(drive: NewDrive) -> N
         await run.adapter.answer(asked.request_id, "allow")
 
 
+async def test_who_is_denied_something_again_and_again_has_failed(drive: NewDrive) -> None:
+    call = {"toolCallId": "c", "title": "rm -r x", "kind": "execute"}
+    run = drive(ask("session/request_permission", toolCall=call), flags=("--obstinate",))
+    await run.start()
+    for number in range(1, 6):
+        asked = await run.told(PermissionRequest, number)
+        await run.adapter.answer(asked.request_id, "use the trash")
+    result = await run.result()
+    assert result.outcome is Outcome.FAILED
+    assert "has ended its turn 5 times over what it was denied" in result.text
+
+
 async def test_a_form_is_asked_field_by_field_until_the_answers_fit(drive: NewDrive) -> None:
     properties = {
         "colour": {

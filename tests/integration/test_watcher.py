@@ -200,7 +200,6 @@ async def test_an_agent_that_answers_when_it_is_nudged_goes_on(hung: Hung) -> No
     await hung.cared(task, Care.PROBED)
     await hung.probed(task)
     hung.clock.forward(ANSWER)
-    await hung.cared(task, Care.NUDGED)
 
     async def heard() -> bool:
         return "heard Are you still at work?" in await hung.told()

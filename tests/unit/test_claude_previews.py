@@ -1,6 +1,7 @@
 """What people are shown before Claude Code changes a file, and what a policy decides by."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,22 @@ def test_of_a_large_file_only_what_changes_is_shown(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_no_reason_not_to_ask(tmp_path: Path) -> None:
     request = asked("Write", tmp_path, file_path=str(tmp_path), content="x")
     assert request.detail.startswith("(the file cannot be read: Is a directory)\n---")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        request = asked("Edit", tmp_path, file_path=name, old_string="y", new_string="z")
+        assert request.detail.startswith("(it is no file that can be read; only what changes is shown)\n---")
+        assert request.detail.endswith("-y\n+z")
+
+
+def test_a_change_is_found_whatever_the_ends_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"x\r\ny\r\n")
+    request = asked("Edit", tmp_path, file_path=str(path), old_string="x\ny", new_string="z")
+    assert request.detail.endswith("-x\n-y\n+z")
 
 
 def test_a_link_is_named_by_where_it_leads(tmp_path: Path) -> None:

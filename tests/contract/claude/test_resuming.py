@@ -29,6 +29,18 @@ async def test_a_conversation_goes_on_in_a_new_process_and_only_its_new_turn_is_
     assert second.cost == pytest.approx(first.cost / 3)
 
 
+async def test_usage_is_counted_once_where_the_agents_own_settings_say_where_conversations_lie(
+    drive: NewDrive, tmp_path: Path
+) -> None:
+    env = {"CLAUDE_CONFIG_DIR": str(tmp_path / "elsewhere")}
+    config = {"permission_mode": "bypassPermissions", "env": env}
+    first = drive(script({"sh": "true"}, {"text": "one"}), config=config)
+    await first.result_of_run()
+    second = drive(script({"text": "two"}), config=config, session_id=first.all(Session)[0].session_id)
+    await second.result_of_run()
+    assert second.tokens == TOKENS_PER_REQUEST
+
+
 async def test_an_unknown_conversation_is_begun_anew_and_that_is_said(
     drive: NewDrive, server: ModelServer
 ) -> None:
