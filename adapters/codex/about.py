@@ -112,6 +112,8 @@ user: `codex login`, or with a key `printenv OPENAI_API_KEY | codex login --with
 
 ## What the defaults allow
 
+What a person allows may run outside of the sandbox that is told of here: Codex was seen to do so.
+
 Commands run in Codex's own sandbox: they may read what the daemon's user can, and write in the worktree and in the
 temporary folders; they have no network. Each command and each edit is asked (`approval_policy: untrusted`), so that
 the project's policy decides what is allowed, asked or denied; this version asks for `ls` too. With `on-request` only
