@@ -93,15 +93,14 @@ class Meter:
         if not resting or not await runs.end(tx, run.id, self._lifecycle.clock(), OVER_BUDGET):
             return task
         await messages.close(tx, run.id)
-        words = f"{cap.amount} are used up ({Amount(cap.amount.unit, used)})"
+        reason = f"its budget of {cap.amount} is used up ({Amount(cap.amount.unit, used)})"
         post = Post(
             card=Card(title="Budget", tone=Tone.WARN),
-            text=f"💰 {plain(words)}. The task rests; its conversation and its work are kept.",
+            text=f"💰 {plain(reason[0].upper() + reason[1:])}. The task rests; its conversation and work are kept.",
             actions=(_more(cap, f"task:{task.id}"),),
         )
         key = key_of(run.id, OVER_BUDGET)
         await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.URGENT)
-        reason = f"its budget of {words}"
         return await self._lifecycle.advance(
             tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=reason, not_before=None
         )
