@@ -66,10 +66,11 @@ class Drive:
         return given
 
     def processes(self) -> list[psutil.Process]:
-        """The processes of the run."""
+        """The processes of the run that have not ended; who reaps those that have is another matter."""
         mark = self.context.env[MARK]
-        found = psutil.process_iter(["environ"])
-        return [one for one in found if (one.info["environ"] or {}).get(MARK) == mark]
+        found = psutil.process_iter(["environ", "status"])
+        alive = [one for one in found if one.info["status"] != psutil.STATUS_ZOMBIE]
+        return [one for one in alive if (one.info["environ"] or {}).get(MARK) == mark]
 
     async def _note(self, event: Event) -> None:
         async with self._told:

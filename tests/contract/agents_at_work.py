@@ -123,7 +123,9 @@ class Work:
 
 def marked(runs: set[str] | None = None) -> Iterator[psutil.Process]:
     """The processes that carry the mark of these runs, or of any."""
-    for process in psutil.process_iter(["environ"]):
+    for process in psutil.process_iter(["environ", "status"]):
+        if process.info["status"] == psutil.STATUS_ZOMBIE:
+            continue
         mark = (process.info["environ"] or {}).get(MARK)
         if mark is not None and (runs is None or mark in runs):
             yield process
