@@ -88,7 +88,11 @@ NewDrive = Callable[..., Drive]
 def marked(env: dict[str, str]) -> list[psutil.Process]:
     """The processes of a run."""
     mark = env["AGENT_QUEUE_RUN"]
-    found = psutil.process_iter(["environ"])
+    found = [
+        one
+        for one in psutil.process_iter(["environ", "status"])
+        if one.info["status"] != psutil.STATUS_ZOMBIE
+    ]
     return [p for p in found if (p.info["environ"] or {}).get("AGENT_QUEUE_RUN") == mark]
 
 
