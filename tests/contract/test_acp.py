@@ -135,7 +135,8 @@ def _assert_used(run: Drive, server: ModelServer, name: str, prompt: str) -> Non
     if name == "opencode":
         assert used == TOKENS_PER_REQUEST  # of the last call of the turn
     elif name == "claude-agent-acp":
-        assert used == whole + server.used(nonce(prompt), aside=True).tokens
+        # The call for a title counts where it was answered before the turn ended.
+        assert used in (whole, whole + server.used(nonce(prompt), aside=True).tokens)
     else:
         assert used == whole
     assert (sum(usage.cost for usage in run.all(Usage)) > 0) is AGENTS[name].costs
