@@ -228,6 +228,21 @@ async def test_to_leave_the_sandbox_is_asked_with_its_reason(drive: NewDrive, tm
     assert outside.exists()
 
 
+@pytest.mark.xfail(
+    reason="Codex 0.169 was seen to leave its sandbox for what a person has allowed", strict=False
+)
+async def test_nothing_is_written_outside_of_the_worktree_by_what_is_allowed(
+    drive: NewDrive,
+) -> None:
+    outside = Path("/var/tmp", uuid4().hex)
+    run = drive(script({"sh": f"touch {outside}"}, {"text": "done"}), free=False)
+    await run.start()
+    await run.adapter.answer((await run.told(PermissionRequest)).request_id, "allow")
+    assert (await run.result()).outcome is Outcome.DONE
+    assert not run.all(ToolResult)[0].ok
+    assert not outside.exists()
+
+
 MCP_SERVER = """
 import json, sys
 for line in sys.stdin:
