@@ -50,10 +50,9 @@ async def test_a_restart_with_eight_runs_streaming_loses_and_repeats_nothing(
         told = "".join(work.thread().split())  # where the model paused, a line stands in two messages
         for number in range(8):
             assert "".join(f"task-{number}says{line}" for line in range(60)) in told
-            begun = re.findall(
-                rf'(?<![n"])task-{number}says', told
-            )  # those after "n" or a quote are in the prompt
-            assert len(lines) == 60, "none twice"
+            # Those behind "n" or a quote are in the prompt, where a line's end is written out.
+            starts = re.findall(rf'(?<![n"])task-{number}says', told)
+            assert len(starts) == 60, "none twice"
         seen = work.session.seen()
         for root in {post["root"] for post in seen if post.get("root")}:
             after = [post["at"] for post in seen if post.get("root") == root and post["at"] > ready]
