@@ -7,10 +7,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
-import psutil
-
-from orchestrator.runs.process import MARK
-
 _CHUNK = 64 * 1024
 _LINE_MAX = 1024 * 1024
 """Bytes after which a line is told in pieces."""
@@ -175,15 +171,6 @@ class _Pipe:
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0)
         )
         return cls(reader, transport, writing)
-
-
-def sweep(mark: str) -> None:
-    """End what an agent left running: children may leave its group. *mark* is the run's. Blocking."""
-    for process in psutil.process_iter(["environ"]):
-        ours = (process.info["environ"] or {}).get(MARK) == mark
-        if ours and process.pid != os.getpid():
-            with suppress(psutil.Error):
-                process.kill()
 
 
 def _decode(data: bytes) -> list[str]:

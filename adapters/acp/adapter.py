@@ -23,11 +23,11 @@ from adapters.acp.quirks import speaks_of_limit
 from adapters.acp.terminals import Terminals
 from adapters.acp.updates import Reader
 from adapters.acp.wire import Wire
-from adapters.process import AgentProcess, sweep
+from adapters.process import AgentProcess
 from adapters.turns import TurnAdapter
 from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session
 from orchestrator.errors import UserError
-from orchestrator.runs.process import MARK
+from orchestrator.runs.process import MARK, end_marked
 
 SILENCE = 600.0
 """Seconds without a word after which a turn is ended, where the agent's settings do not say."""
@@ -229,7 +229,7 @@ class AcpAdapter(TurnAdapter):
             if wire is not None:
                 await wire.close()
             if mark := self._context.env.get(MARK):
-                await asyncio.to_thread(sweep, mark)
+                await end_marked(mark)
 
     async def _serve(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Do what the agent asks of us."""

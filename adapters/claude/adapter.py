@@ -23,7 +23,6 @@ from adapters.claude.events import Reader
 from adapters.claude.launching import environment, sdk_options, servers_file
 from adapters.claude.limits import Limits
 from adapters.claude.usage import Meter, counted_before
-from adapters.process import sweep
 from orchestrator.agent import (
     AgentAdapter,
     CannotSend,
@@ -36,7 +35,7 @@ from orchestrator.agent import (
     Text,
 )
 from orchestrator.errors import UserError
-from orchestrator.runs.process import MARK
+from orchestrator.runs.process import MARK, end_marked
 
 _CONTROL_TIMEOUT = 10.0
 _FAREWELL_TIMEOUT = 2.0
@@ -118,7 +117,7 @@ class ClaudeAdapter:
         closing = asyncio.create_task(self._close())
         await asyncio.wait([closing], timeout=self._grace)
         if self._mark:
-            await asyncio.to_thread(sweep, self._mark)
+            await end_marked(self._mark)
         await closing
 
     async def is_alive(self) -> bool:

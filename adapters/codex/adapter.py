@@ -10,7 +10,7 @@ from adapters.codex.events import Reader
 from adapters.codex.faults import UNAUTHORIZED, ending, retrying, status
 from adapters.codex.launching import argv, rules
 from adapters.codex.limits import Limits
-from adapters.process import AgentProcess, sweep
+from adapters.process import AgentProcess
 from adapters.requests import TAKEN_BACK
 from adapters.turns import TurnAdapter
 from orchestrator.agent import (
@@ -26,7 +26,7 @@ from orchestrator.agent import (
     Text,
 )
 from orchestrator.errors import UserError
-from orchestrator.runs.process import MARK
+from orchestrator.runs.process import MARK, end_marked
 from orchestrator.words import plain
 
 _DELTAS = ("item/agentMessage/delta", "item/plan/delta")
@@ -251,7 +251,7 @@ class CodexAdapter(TurnAdapter):
                 return
             await self._client.close(self._grace)
             if mark := self._context.env.get(MARK):
-                await asyncio.to_thread(sweep, mark)
+                await end_marked(mark)
 
     async def _why(self, fault: Fault) -> str:
         """What went wrong, with Codex's own last lines where it has ended."""

@@ -8,8 +8,9 @@ import shutil
 from collections import deque
 from collections.abc import Mapping
 
-from adapters.process import AgentProcess, sweep
+from adapters.process import AgentProcess
 from orchestrator.errors import UserError
+from orchestrator.runs.process import end_marked
 
 _START_TIMEOUT = 120.0
 _LISTENING = re.compile(r"listening on (http://\S+)")
@@ -68,7 +69,7 @@ class Server:
         """End it, its group, and whatever else carries the run's *mark*. Harmless when it has ended."""
         await self._process.end(grace)
         if mark:
-            await asyncio.to_thread(sweep, mark)
+            await end_marked(mark)
         await self._reading
 
     async def _read(self) -> None:

@@ -250,6 +250,19 @@ async def end_descendants(grace: float) -> list[ProcessId]:
     return await _end(look, grace, [ourselves] if ourselves else [])
 
 
+async def end_marked(run_id: str) -> list[ProcessId]:
+    """End at once all else that carries the run's mark, and what that has started: an agent's children may leave its
+    group. Returns what is left."""
+    ourselves = os.getpid()
+
+    def look(_: Collection[ProcessId]) -> list[ProcessId]:
+        there = every()
+        marked = [s.id for s in there if s.id.pid != ourselves and mark_of(s.id.pid) == run_id]
+        return _with_descendants(marked, there)
+
+    return await _end(look, 0.0)
+
+
 async def _end(
     look: Callable[[Collection[ProcessId]], list[ProcessId]], grace: float, roots: Collection[ProcessId] = ()
 ) -> list[ProcessId]:

@@ -302,6 +302,19 @@ async def test_what_starts_others_faster_than_it_is_ended_does_not_get_away(
     assert trace.stat().st_size == steps
 
 
+async def test_what_an_agent_keeps_starting_beside_itself_ends_with_its_run() -> None:
+    code = "trap '' TERM; while :; do setsid sleep 600 & echo; done"
+    mark = f"run-{os.getpid()}"
+    starting = await asyncio.create_subprocess_exec(
+        "sh", "-c", code, env={"PATH": os.defpath, process.MARK: mark}, stdout=asyncio.subprocess.PIPE
+    )
+    assert starting.stdout is not None
+    await starting.stdout.readline()
+    assert await process.end_marked(mark) == []
+    assert [one for one in process.every() if process.mark_of(one.id.pid) == mark] == []
+    assert await starting.wait() < 0
+
+
 async def test_orphans_that_have_ended_leave_no_zombie(house: House) -> None:
     house.start(HIDES.replace('"600"', '"0.5"') + "print(1, flush=True); time.sleep(600)")
     await house.until(lambda: bool(house.text()))
