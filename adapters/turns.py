@@ -49,8 +49,8 @@ class TurnAdapter(ABC):
 
     async def wait(self, on_message: OnEvent) -> Result:
         """Turn after turn, until nothing is left to be said."""
-        self._on_message = self._requests.tell = on_message
         self._stream = Stream(on_message)
+        self._requests.tell = self._stream.tell
         text: str | None = self._context.prompt
         if self._context.session_id is None:
             text = f"{text}\n\n({MANNERS})"
@@ -106,8 +106,7 @@ class TurnAdapter(ABC):
 
     async def _tell(self, event: Event) -> None:
         """Tell an event that is no piece of words, which end before it."""
-        await self._stream.end()
-        await self._on_message(event)
+        await self._stream.tell(event)
 
     def _next(self) -> str | None:
         while self._waiting:

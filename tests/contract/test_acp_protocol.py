@@ -116,6 +116,14 @@ async def test_thinking_is_told_in_paragraphs(drive: NewDrive) -> None:
     assert run.all(Thinking) == [Thinking("one more"), Thinking("two"), Thinking("three")]
 
 
+async def test_what_grows_unheard_is_a_sign_of_life(drive: NewDrive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    thought = update("agent_thought_chunk", content={"type": "text", "text": "one"})
+    run = drive(thought, thought, update("tool_call", toolCallId="c", title="t", status="pending"), "words")
+    await run.result_of_run()
+    assert run.all(Thinking) == [Thinking(""), Thinking(""), Thinking("oneone"), Thinking("")]
+
+
 async def test_a_plan_is_told_when_it_changes(drive: NewDrive) -> None:
     def plan(status: str) -> dict[str, Any]:
         return update("plan", entries=[{"content": "a *b*", "priority": "low", "status": status}])

@@ -124,6 +124,16 @@ async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
     assert run.all(Thinking) == [Thinking("let me see")]
 
 
+async def test_a_thought_under_way_is_a_sign_of_life(
+    drive: NewDrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    run = drive(script({"think": "let me see", "text": "done"}))
+    await run.result_of_run()
+    thoughts = run.all(Thinking)
+    assert thoughts[: thoughts.index(Thinking("let me see"))] == [Thinking("")]
+
+
 async def test_a_conversation_goes_on_in_a_new_process_and_only_its_new_turn_is_charged(
     drive: NewDrive, server: ModelServer, tmp_path: Path
 ) -> None:

@@ -126,6 +126,16 @@ async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
     assert run.words() == "done\n"
 
 
+async def test_a_thought_under_way_is_a_sign_of_life(
+    drive: NewDrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    run = drive(script({"think": "let me see", "text": "done"}))
+    await run.result_of_run()
+    thoughts = run.all(Thinking)
+    assert thoughts[: thoughts.index(Thinking("let me see"))] == [Thinking("")]
+
+
 async def test_a_command_is_asked_and_done_when_allowed(drive: NewDrive, workdir: Path) -> None:
     run = drive(script({"sh": "touch asked\ntouch twice"}, {"text": "done"}), free=False)
     await run.start()
