@@ -85,7 +85,7 @@ class CodexAdapter(TurnAdapter):
         await self._client.notify("initialized")
         thread = await self._resume(context) if context.session_id else None
         # A new thread takes the server's own folder: one that is named would be noted down as trusted by the user.
-        thread = thread or await self._client.call("thread/start", **rules(self._options))
+        thread = thread or await self._client.call("thread/start", **rules(self._options, context.env))
         self._thread = thread["thread"]["id"]
         self._reader.model = thread["model"]
         self._effort = self._options.effort or thread["reasoningEffort"]
@@ -99,7 +99,7 @@ class CodexAdapter(TurnAdapter):
                 threadId=context.session_id,
                 cwd=context.workdir,
                 excludeTurns=True,
-                **rules(self._options),
+                **rules(self._options, context.env),
             )
         except Refused as fault:
             words = f"_Codex no longer has the former conversation ({plain(str(fault))}): this is a new one._"

@@ -254,7 +254,7 @@ async def test_nothing_is_written_outside_of_the_worktree_by_what_is_allowed(
 
 
 MCP_SERVER = """
-import json, sys
+import json, os, sys
 for line in sys.stdin:
     asked = json.loads(line)
     tool = {"name": "echo", "description": "says it again", "inputSchema": {"type": "object", "properties": {}}}
@@ -262,7 +262,7 @@ for line in sys.stdin:
         "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
                        "serverInfo": {"name": "scripted", "version": "1"}},
         "tools/list": {"tools": [tool]},
-        "tools/call": {"content": [{"type": "text", "text": "echoed"}]},
+        "tools/call": {"content": [{"type": "text", "text": os.environ.get("A_WORD", "echoed")}]},
     }
     if "id" in asked:
         answer = {"jsonrpc": "2.0", "id": asked["id"], "result": answers.get(asked["method"], {})}
@@ -284,6 +284,36 @@ async def test_a_tool_of_an_mcp_server_is_asked(drive: NewDrive, choice: str) ->
     assert await run.result() == Result(Outcome.DONE, "done")
     result = run.all(ToolResult)[0]
     assert (result.ok, result.summary == "echoed") == (choice == "allow", choice == "allow")
+
+
+async def test_what_its_configuration_is_given_holds_and_is_on_no_command_line(drive: NewDrive) -> None:
+    server = {"command": sys.executable, "args": ["-c", MCP_SERVER], 'env."A_WORD"': "a secret"}
+    config = {f"mcp_servers.x.{key}": value for key, value in server.items()}
+    session = None
+    for _ in ("begun", "resumed"):
+        prompt = script({"tool": "mcp__x::echo"}, {"text": "done"})
+        run = drive(prompt, options={"config": config, "model": "scripted"}, session_id=session)
+        await run.start()
+        request = await run.told(PermissionRequest)
+        lines = [process.cmdline() for process in run.processes()]
+        assert lines
+        assert "a secret" not in str(lines)
+        await run.adapter.answer(request.request_id, "allow")
+        assert await run.result() == Result(Outcome.DONE, "done")
+        assert run.all(ToolResult)[0].summary == "a secret"
+        session = run.all(Session)[0].session_id
+
+
+async def test_its_configuration_can_name_another_provider_of_models(
+    drive: NewDrive, server: ModelServer
+) -> None:
+    async with ModelServer() as other:
+        provider = {"name": "other", "base_url": f"{other.url}/v1", "wire_api": "responses"}
+        config = {f"model_providers.other.{key}": value for key, value in provider.items()}
+        run = drive(script({"text": "done"}), options={"config": {**config, "model_provider": "other"}})
+        assert await run.result_of_run() == Result(Outcome.DONE, "done")
+        assert other.requests
+    assert not server.requests
 
 
 async def test_subagents_are_counted_and_their_words_are_not_the_agents(
@@ -575,6 +605,10 @@ async def test_a_program_that_does_not_answer_cannot_be_started(
         ({"config": {"sandbox_mode": "x"}}, "sandbox_mode is set by the option `sandbox`"),
         ({"config": {"a b": "x"}}, "'a b' is no key of Codex's configuration"),
         ({"config": {"a": {"b": 1}}}, "config.a"),
+        ({"config": {"a": 1, "a.b": 2}}, "a.b stands below a, which has a value"),
+        ({"config": {"a.b": 2, "a": 1}}, "a has a value twice, or keys below it"),
+        ({"config": {"sqlite_home": "/x"}}, "sqlite_home is read when Codex starts: set it in its own"),
+        ({"config": {"otel.environment": "x"}}, "otel.environment is read when Codex starts"),
         ({"yolo": True}, "yolo of a codex agent"),
         ({"path": "/nowhere/codex"}, "npm install -g @openai/codex"),
     ],
