@@ -67,7 +67,7 @@ class Options(AgentOptions):
     sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = Field(
         "workspace-write",
         description="Where commands may write, enforced by Codex: nowhere, in the worktree and the temporary folders, "
-        "or everywhere, with the network, as the daemon's user.",
+        "or everywhere, with the network, as the daemon's user. A command that was asked and allowed may leave it.",
     )
     approval_policy: Literal["untrusted", "on-request", "never"] = Field(
         "untrusted",
@@ -146,12 +146,17 @@ user: `codex login`, or with a key `printenv OPENAI_API_KEY | codex login --with
 
 ## What the defaults allow
 
-What a person allows may run outside of the sandbox that is told of here: Codex was seen to do so.
-
 Commands run in Codex's own sandbox: they may read what the daemon's user can, and write in the worktree and in the
 temporary folders; they have no network. Each command and each edit is asked (`approval_policy: untrusted`), so that
-the project's policy decides what is allowed, asked or denied; this version asks for `ls` too. With `on-request` only
-what the model wants outside of the sandbox is asked. `danger-full-access` switches the sandbox off, and with `never`
+the project's policy decides what is allowed, asked or denied; this version asks for `ls` too.
+
+What was allowed is not held back by that sandbox. Codex tries an allowed command in it, and where the sandbox stops
+something, runs the command once more without it; an allowed edit is written wherever it says. That is Codex's design,
+no setting keeps the sandbox and lets people decide on each command, and the request says so. A policy that allows a
+command unasked allows it outside, too. A project's own sandbox is not Codex's to leave.
+
+With `on-request` commands are not asked, and the sandbox holds them; asked is what the model wants to run without it,
+and what Codex deems dangerous. `danger-full-access` switches the sandbox off, and with `never`
 nothing is asked: both have to be written by somebody, and together they let it do whatever the daemon's user can.
 
 ## What to know

@@ -62,7 +62,13 @@ class CodexAdapter(TurnAdapter):
         given = {key: value for key, value in context.config.items() if key not in _OURS}
         self._options = Options.model_validate(given)
         self._reader = Reader(context.workdir)
-        self._desk = Desk(context.workdir, self._reader.items, self._requests.ask, self._steer)
+        self._desk = Desk(
+            context.workdir,
+            self._reader.items,
+            self._requests.ask,
+            self._steer,
+            sandboxed=self._options.sandbox != "danger-full-access",
+        )
         line = argv(self._options, context)
         try:
             self._process = await AgentProcess.start(line, cwd=context.workdir, env=context.env, apart=True)
