@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 
-from adapters.requests import Requests
+from adapters.requests import TAKEN_BACK, Requests
 from adapters.streaming import Stream
 from orchestrator.agent import MANNERS, CannotSend, Event, OnEvent, Outcome, Result, RunContext, SendMode
 
@@ -96,7 +96,7 @@ class TurnAdapter(ABC):
         else:
             self._waiting.appendleft((text, given))
             self._interrupted = True
-            self._requests.drop()
+            self._requests.drop(TAKEN_BACK)
             await self._cancel()
         return await given
 

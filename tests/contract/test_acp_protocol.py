@@ -29,6 +29,7 @@ from orchestrator.agent import (
     ToolKind,
     ToolResult,
     Usage,
+    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.drive import Drive
@@ -226,10 +227,11 @@ async def test_an_interrupt_withdraws_what_was_asked(drive: NewDrive) -> None:
         ask("session/request_permission", toolCall={"toolCallId": "c", "title": "x"}), {"silent": True}
     )
     await run.start()
-    await run.told(PermissionRequest)
+    request = await run.told(PermissionRequest)
     await run.adapter.send("something else", SendMode.INTERRUPT)
     assert (await run.result()).text == "heard: something else"
     assert '"outcome": "cancelled"' in run.words()
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
 
 
 async def test_files_are_read_and_written_in_the_worktree(drive: NewDrive, workdir: Path) -> None:

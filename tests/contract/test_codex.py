@@ -30,6 +30,7 @@ from orchestrator.agent import (
     ToolKind,
     ToolResult,
     Usage,
+    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.brands import codex_app_server, needs_agents
@@ -444,8 +445,18 @@ async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive) -> None:
     request = await run.told(PermissionRequest)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
     with pytest.raises(CannotSend):
         await run.adapter.answer(request.request_id, "allow")
+
+
+async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive) -> None:
+    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
+    await run.start()
+    await run.told(PermissionRequest)
+    await run.adapter.stop()
+    assert await run.result() == Result(Outcome.STOPPED)
+    assert not run.all(Withdrawn)
 
 
 async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:

@@ -31,6 +31,7 @@ from orchestrator.agent import (
     ToolKind,
     ToolResult,
     Usage,
+    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.brands import needs_agents, opencode_serve
@@ -276,6 +277,7 @@ async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive, workdir:
     request = await run.told(PermissionRequest)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
     assert not (workdir / "asked").exists()
     with pytest.raises(CannotSend):
         await run.adapter.answer(request.request_id, "allow")
@@ -416,6 +418,15 @@ async def test_a_silent_turn_is_broken_off(drive: NewDrive) -> None:
     result = await run.result_of_run()
     assert result.outcome is Outcome.FAILED
     assert "told nothing for 2 s" in result.text
+
+
+async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive) -> None:
+    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
+    await run.start()
+    await run.told(PermissionRequest)
+    await run.adapter.stop()
+    assert await run.result() == Result(Outcome.STOPPED)
+    assert not run.all(Withdrawn)
 
 
 async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
