@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-claude_agent_sdk = pytest.importorskip(
-    "claude_agent_sdk", reason="drives Claude Code: needs the claude extra"
-)
+pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
+
+import claude_agent_sdk as sdk
 
 from orchestrator.agent import Outcome, Result
 from tests.contract.claude.runs import NewDrive
@@ -70,7 +70,7 @@ Between = Callable[..., dict[str, Any]]
 def between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Between:
     """Makes settings with a program that stands between us and the CLI, and changes what one of them says."""
     monkeypatch.setattr("adapters.claude.adapter._PATIENCE", 1.0)
-    cli = str(Path(claude_agent_sdk.__file__).parent / "_bundled/claude")
+    cli = str(Path(sdk.__file__).parent / "_bundled/claude")
 
     def new(to_us: str = "", to_cli: str = "yield from lines") -> dict[str, Any]:
         program = tmp_path / "claude"
