@@ -183,6 +183,46 @@ async def test_what_lies_outside_of_its_folder_is_asked(drive: NewDrive, tmp_pat
     assert await run.result() == Result(Outcome.DONE, "no")
 
 
+_LAX = {"edit": "allow", "external_directory": "allow", "*": "allow", "bash": "allow", "ba*": "allow"}
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_repository_that_allows_everything_is_asked_nevertheless(
+    drive: NewDrive, workdir: Path, begun: bool
+) -> None:
+    session = None
+    if not begun:
+        before = drive(script({"text": "one"}), free=False)
+        await before.result_of_run()
+        session = before.all(Session)[0].session_id
+    agents = {"build": {"permission": _LAX}, "general": {"permission": _LAX}}
+    (workdir / "opencode.json").write_text(json.dumps({"permission": _LAX, "agent": agents}))
+    prompt = script({"sh": "touch asked"}, {"write": [str(workdir / "a"), "hi"]}, {"text": "done"})
+    run = drive(prompt, free=False, session_id=session)
+    await run.start()
+    for number, tool in enumerate(("bash", "write"), 1):
+        request = await run.told(PermissionRequest, number)
+        assert request.tool == tool
+        await run.adapter.answer(request.request_id, "deny")
+    assert await run.result() == Result(Outcome.DONE, "done")
+    assert not (workdir / "asked").exists()
+    assert not (workdir / "a").exists()
+
+
+async def test_a_subagent_that_a_repository_allows_more_is_asked_for(drive: NewDrive, workdir: Path) -> None:
+    (workdir / "opencode.json").write_text(json.dumps({"agent": {"general": {"permission": _LAX}}}))
+    errand = script({"sh": "touch sub"}, {"text": "errand done"})
+    args = {"description": "errand", "prompt": errand, "subagent_type": "general"}
+    run = drive(script({"tool": "task", "args": args}, {"text": "end"}), free=False)
+    await run.start()
+    request = await run.told(PermissionRequest)
+    assert request.action == "use task, whose subagent may do things unasked"
+    assert "subagent_type: general" in request.detail
+    await run.adapter.answer(request.request_id, "deny")
+    assert await run.result() == Result(Outcome.DONE, "end")
+    assert not (workdir / "sub").exists()
+
+
 @pytest.mark.parametrize(
     ("choice", "words"), [("deny", "A person denied this"), ("not there", "A person denied this: not there")]
 )
