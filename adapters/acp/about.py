@@ -81,7 +81,7 @@ ABILITIES: Mapping[Ability, Support] = {
     Ability.QUEUE: full(),
     Ability.STEER: none("words wait for the end of its turn, or end it"),
     Ability.INTERRUPT: full(),
-    Ability.RESUME: degraded("where it can load conversations; Gemini CLI begins a new one"),
+    Ability.RESUME: full("where it can load conversations; these four can"),
     Ability.TOKENS: degraded("turn by turn; OpenCode tells those of a turn's last call only"),
     Ability.COST: degraded("OpenCode and claude-agent-acp, turn by turn"),
     Ability.LIMITS: degraded("claude-agent-acp with a plan tells the end; else it pauses without one"),
@@ -130,8 +130,7 @@ it is denied something, and is then told to go on. Warnings and errors come as w
 `gemini` signs in once; or `GEMINI_API_KEY`, named in `runs.pass_env`, is used without being told. Where the folders
 of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. While it waits
 for a limit it tells nothing: such a turn fails after `silence`, unless its standard error speaks of a limit. It does
-not find the conversations that it has kept (version 0.61): a new one is begun. It does not say what it costs. Its
-modes are `default`, `autoEdit`, `yolo` and `plan`.
+not say what it costs. Its modes are `default`, `autoEdit`, `yolo` and `plan`.
 
 ## What it may do through us
 

@@ -25,9 +25,10 @@ from adapters.acp.updates import Reader
 from adapters.acp.wire import Wire
 from adapters.process import AgentProcess
 from adapters.turns import TurnAdapter
-from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session
+from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session, Text
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK, end_marked
+from orchestrator.words import plain
 
 SILENCE = 600.0
 """Seconds without a word after which a turn is ended, where the agent's settings do not say."""
@@ -39,6 +40,7 @@ _REPLAY_MAX = 30.0
 """Seconds after which a replay is taken to be over, however much still comes."""
 _INSISTING = 5
 """How often an agent that ends its turn when it is denied something is told to go on, in one turn."""
+_LOST = "The earlier conversation with {} is gone; this is a new one, which finds the work in its folder."
 _STOPS = {
     "max_tokens": "its answer was cut off: it is longer than its model allows",
     "max_turn_requests": "it has asked its model as often as one turn allows",
@@ -103,6 +105,8 @@ class AcpAdapter(TurnAdapter):
 
     async def _turn(self, text: str) -> Result:
         if self._reader is None:
+            if self._talk.lost:
+                await self._tell(Text(_LOST.format(plain(self._program))))
             await self._tell(Session(self._talk.session_id))
             self._reader = Reader(self._talk.quirks, self._stream, self._tell, resumed=self._talk.resumed)
         for _ in range(_INSISTING):
@@ -132,7 +136,7 @@ class AcpAdapter(TurnAdapter):
         reader.begin()
         process.complaints.clear()
         self._cancelled, self._silent = None, False
-        params = {"sessionId": self._talk.session_id, "prompt": [{"type": "text", "text": text}]}
+        params = {"sessionId": self._talk.called, "prompt": [{"type": "text", "text": text}]}
         asking = asyncio.create_task(wire.ask("session/prompt", params))
         try:
             await self._watch(asking, wire, reader)
@@ -171,7 +175,7 @@ class AcpAdapter(TurnAdapter):
         if self._wire is not None:
             self._cancelled = asyncio.get_running_loop().time()
             with suppress(ConnectionError):
-                await self._wire.tell("session/cancel", {"sessionId": self._talk.session_id})
+                await self._wire.tell("session/cancel", {"sessionId": self._talk.called})
 
     def _done(self, reply: schema.PromptResponse, reader: Reader, process: AgentProcess) -> Result:
         trouble = reader.trouble
@@ -255,7 +259,7 @@ class AcpAdapter(TurnAdapter):
             if self._process is not None:
                 self._process.complaints.append(f"an update that makes no sense: {fault.errors()[0]['msg']}")
             return
-        if told.session_id == self._talk.session_id:
+        if told.session_id == self._talk.called:
             await self._reader.take(told.update)
 
 

@@ -45,6 +45,8 @@ class Quirks:
     """A variable of its environment, and the method to authenticate with where that is set."""
     replay_quiet: float = 0.2
     """Seconds of silence after which the replay of a loaded conversation is over."""
+    loads: str = "{}"
+    """What a conversation that is loaded is called, by its id."""
     rejection_ends_turn: bool = False
     """It ends its turn where a person denies something, and has to be told to go on."""
     command_is_title: bool = False
@@ -104,6 +106,9 @@ QUIRKS: Mapping[str, Quirks] = {
         package="@google/gemini-cli",
         sign_in={"GEMINI_API_KEY": "gemini-api-key"},
         replay_quiet=1.0,
+        # It trims what it looks for, but first begins a conversation of that very name, in a file named by the minute
+        # and the first letters: without the space this empties the file of one that was begun in the same minute.
+        loads=" {}",
         command_is_title=True,
         own_files=True,
         thoughts_are_whole=True,

@@ -204,10 +204,8 @@ async def test_a_stop_ends_it_and_all_that_it_started(drive: NewDrive, workdir: 
 
 
 async def test_a_conversation_goes_on_in_a_new_process_and_is_not_told_again(
-    drive: NewDrive, server: ModelServer, name: str
+    drive: NewDrive, server: ModelServer
 ) -> None:
-    if name == "gemini":
-        pytest.xfail("Gemini CLI 0.61 does not find the conversations that it has kept: a new one is begun")
     first = drive(script({"text": "one"}, words="What came before."))
     await first.result_of_run()
     session = first.all(Session)[0].session_id
@@ -220,11 +218,31 @@ async def test_a_conversation_goes_on_in_a_new_process_and_is_not_told_again(
     assert sum(usage.tokens for usage in second.all(Usage)) >= TOKENS_PER_REQUEST
 
 
+async def test_a_conversation_goes_on_however_often_its_agent_is_killed(
+    drive: NewDrive, server: ModelServer
+) -> None:
+    session, said = None, []
+    for words in ("What came first.", "What came then.", "What came last."):
+        said.append(words)
+        run = drive(script({"text": "heard"}, words=words), session_id=session)
+        await run.start()
+        killed = script({"hang": 60})
+        await run.queue(killed)
+        held = json.dumps(await server.asked(nonce(killed)))
+        assert [earlier for earlier in said if earlier in held] == said
+        session = session or run.all(Session)[0].session_id
+        assert run.all(Session) == [Session(session)]
+        for process in run.processes():
+            process.kill()
+        assert (await run.result()).outcome is Outcome.FAILED
+
+
 async def test_a_conversation_that_is_gone_is_begun_anew(drive: NewDrive) -> None:
     gone = str(uuid4())
     run = drive(script({"text": "new"}), session_id=gone)
     assert (await run.result_of_run()).text == "new"
     assert run.all(Session)[0].session_id != gone
+    assert "is gone; this is a new one" in run.words()
 
 
 async def test_a_limit_is_no_failure(drive: NewDrive, name: str) -> None:
