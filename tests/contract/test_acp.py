@@ -1,6 +1,7 @@
 """The ACP adapter, over the four real agents and a scripted model."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,12 +246,46 @@ async def test_a_conversation_that_is_gone_is_begun_anew(drive: NewDrive) -> Non
     assert "is gone; this is a new one" in run.words()
 
 
-async def test_a_limit_is_no_failure(drive: NewDrive, name: str) -> None:
-    run = drive(script({"status": 429, "message": "scripted limit"}), silence=30.0)
+@pytest.mark.parametrize("status", [429, 529])
+async def test_a_limit_is_no_failure(drive: NewDrive, status: int) -> None:
+    run = drive(script({"status": status}), retry_patience=2.0)
     result = await run.result_of_run()
-    # OpenCode and Gemini CLI tell nothing while they wait, and nothing when they are told to end their turn.
-    silent = name in ("opencode", "gemini")
-    assert result.outcome is (Outcome.FAILED if silent else Outcome.LIMITED)
+    assert result.outcome is Outcome.LIMITED, result
+    assert len(run.all(RateLimit)) <= 1
+
+
+async def test_a_limit_ends_when_the_agent_says(drive: NewDrive, name: str) -> None:
+    resets = int(time.time()) + 7200
+    plan = {"CLAUDE_CODE_OAUTH_TOKEN": "x", "ANTHROPIC_API_KEY": ""} if name == "claude-agent-acp" else {}
+    step = (
+        {"limit": resets}
+        if name in ("claude-agent-acp", "codex-acp")
+        else {"status": 429, "retry_after": 7200}
+    )
+    result = await drive(script(step), env={**plan, "TZ": "Asia/Tokyo"}).result_of_run()
+    assert result.outcome is Outcome.LIMITED
+    assert result.resets_at == pytest.approx(resets, abs=90)  # some tell whole minutes
+
+
+@pytest.mark.parametrize("name", ["gemini", "opencode"], indirect=False)
+async def test_who_would_wait_for_longer_than_it_may_is_stopped_at_once(drive: NewDrive, name: str) -> None:
+    run = drive(script({"status": 429, "retry_after": 100}))
+    resets = time.time() + 100
+    result = await run.result_of_run()
+    assert result.outcome is Outcome.LIMITED
+    assert result.resets_at == pytest.approx(resets, abs=20)
+    assert [limit.resets_at for limit in run.all(RateLimit)] == [pytest.approx(result.resets_at, abs=1)]
+
+
+async def test_a_refusal_that_ends_is_no_limit(drive: NewDrive) -> None:
+    run = drive(script({"status": 429, "retry_after": 1, "times": 1, "then": {"text": "went on"}}))
+    assert await run.result_of_run() == Result(Outcome.DONE, "went on")
+
+
+async def test_what_the_model_does_not_take_is_no_limit(drive: NewDrive) -> None:
+    result = await drive(script({"status": 400}), retry_patience=2.0).result_of_run()
+    assert result.outcome is Outcome.FAILED
+    assert "scripted 400" in result.text
 
 
 async def test_a_model_that_it_does_not_have_is_refused(drive: NewDrive, name: str) -> None:
