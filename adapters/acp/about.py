@@ -12,7 +12,7 @@ from adapters.abilities import Ability
 from adapters.acp.quirks import find
 from adapters.options import AgentOptions
 from orchestrator.errors import UserError
-from orchestrator.support import Support, degraded, full, none
+from orchestrator.support import Support, degraded, full
 
 
 class McpServer(AgentOptions):
@@ -82,7 +82,7 @@ ABILITIES: Mapping[Ability, Support] = {
         "claude-agent-acp only; the others have no questions, or keep them to themselves"
     ),
     Ability.QUEUE: full(),
-    Ability.STEER: none("words wait for the end of its turn, or end it"),
+    Ability.STEER: degraded("not Gemini CLI, where words wait for the end of its turn, or end it"),
     Ability.INTERRUPT: full(),
     Ability.RESUME: full("where it can load conversations; these four can"),
     Ability.TOKENS: degraded("turn by turn; OpenCode tells those of a turn's last call only"),
@@ -111,6 +111,12 @@ four with the real programs; others are given the plain protocol.
 own way, or has its key in a variable that `runs.pass_env` names. An agent that wants to be told how it is signed in
 to is told with `auth_method`.
 
+## Words within a turn
+
+OpenCode takes them with its next call of the model. claude-agent-acp and codex-acp have an extension of the protocol
+for it (`_session/steering`), which is used with every agent that offers it; Claude Code breaks off what it is writing
+to read them. A second prompt would end the turn of Gemini CLI: there they wait for its end.
+
 ## Limits
 
 A refused request (429) and an overloaded provider (529) are tried again by the agents themselves, for as long as they
@@ -131,7 +137,7 @@ conversation: what the first turn of a conversation that is resumed has cost is 
 ## claude-agent-acp
 
 It takes the sign-in of Claude Code (`claude`, then `/login`), or `ANTHROPIC_API_KEY`. The type [claude](claude.md)
-does the same without Node, and takes words within a turn. It needs Node 22. Its modes are `default`, `acceptEdits`,
+does the same without Node. It needs Node 22. Its modes are `default`, `acceptEdits`,
 `plan`, `auto` and `bypassPermissions`; the last needs `IS_SANDBOX=1` where it runs as root.
 
 ## codex-acp

@@ -20,6 +20,7 @@ from adapters.acp import endings
 from adapters.acp.asking import Desk
 from adapters.acp.files import Worktree
 from adapters.acp.opening import Conversation, Opening, reason
+from adapters.acp.prompts import Prompts
 from adapters.acp.quirks import find
 from adapters.acp.terminals import Terminals
 from adapters.acp.troubles import speaks_of_limit
@@ -28,7 +29,7 @@ from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
 from adapters.process import AgentProcess
 from adapters.turns import TurnAdapter
-from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session, Text
+from orchestrator.agent import AgentAdapter, CannotSend, Outcome, Result, RunContext, Session, Text
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK, end_marked
 from orchestrator.words import plain
@@ -64,6 +65,7 @@ class AcpAdapter(TurnAdapter):
         self._process: AgentProcess | None = None
         self._wire: Wire | None = None
         self._reader: Reader | None = None
+        self._prompts: Prompts | None = None
         self._closing = asyncio.Lock()
         self._heard = 0.0
         self._cancelled: float | None = None
@@ -145,11 +147,13 @@ class AcpAdapter(TurnAdapter):
         process.complaints.clear()
         self._signs.begin()
         self._cancelled, self._silent = None, False
-        params = {"sessionId": self._talk.called, "prompt": [{"type": "text", "text": text}]}
-        asking = asyncio.create_task(wire.ask("session/prompt", params))
+        self._prompts = prompts = Prompts(wire, self._talk)
+        prompts.give(text)
         try:
-            await self._watch(asking, wire, reader)
-            reply = schema.PromptResponse.model_validate(await asking)
+            while asking := prompts.present:
+                await self._watch(asking, wire, reader)
+                reply = schema.PromptResponse.model_validate(await asking)
+                prompts.answered()
             await reader.charge(reply)
             return self._broken_off(reader, process) or endings.done(
                 reply, reader.trouble, reader.words, self._zone
@@ -166,7 +170,7 @@ class AcpAdapter(TurnAdapter):
         except ConnectionError:
             return await self._died(process)
         finally:
-            asking.cancel()
+            prompts.drop()
             self._requests.drop()
             await reader.end()
 
@@ -192,6 +196,11 @@ class AcpAdapter(TurnAdapter):
             elif now() - self._heard > self._silence:
                 self._silent = True
                 await self._cancel()
+
+    async def _steer(self, text: str) -> None:
+        if self._prompts is None:
+            raise CannotSend("it has not begun its turn")
+        await self._prompts.steer(text)
 
     async def _cancel(self) -> None:
         if self._wire is not None:

@@ -37,6 +37,8 @@ class Conversation:
     """What was said in it before was told again, and some of it may still come."""
     lost: bool
     """Another one was to be opened, which the agent does not have any more."""
+    steered: bool
+    """The agent takes words within its turn, by an extension of the protocol that two bridges share."""
 
 
 class Opening:
@@ -70,6 +72,7 @@ class Opening:
             resumed,
             replayed=method == "session/load",
             lost=known is not None and not resumed,
+            steered=_steered(hello),
         )
 
     async def _introduce(self) -> dict[str, Any]:
@@ -158,6 +161,11 @@ def sign_in_words(methods: list[Mapping[str, Any]]) -> str:
     return "It is not signed in: sign in once as the daemon's user, or name its key in `runs.pass_env`" + (
         f"; `auth_method` of the agent can be {known}." if known else "."
     )
+
+
+def _steered(hello: Mapping[str, Any]) -> bool:
+    """Whether the agent says that it takes words within its turn."""
+    return _mapping(_mapping(hello.get("_meta")).get("steering")).get("supported") is True
 
 
 def _server(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

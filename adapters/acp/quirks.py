@@ -25,6 +25,8 @@ class Quirks:
     """What a conversation that is loaded is called, by its id."""
     rejection_ends_turn: bool = False
     """It ends its turn where a person denies something, and has to be told to go on."""
+    prompts_join: bool = False
+    """A prompt within its turn is taken into it, with its next call of the model."""
     command_is_title: bool = False
     """The title of a request to run something is the exact command, which is nowhere else."""
     tool_is_first_title: bool = False
@@ -51,6 +53,7 @@ QUIRKS: Mapping[str, Quirks] = {
     "opencode": Quirks(
         package="opencode-ai",
         rejection_ends_turn=True,
+        prompts_join=True,
         tool_is_first_title=True,
         cost_of_conversation=True,
         # Without a password, whoever is on this host could drive it.

@@ -191,6 +191,28 @@ async def test_what_waits_is_the_next_turn_and_an_interrupt_takes_the_place_of_t
     assert words.index("in place") < words.index("queued")
 
 
+async def test_words_reach_it_within_its_turn(drive: NewDrive, server: ModelServer, name: str) -> None:
+    prompt = script(
+        {"think": "on it", "sh": "touch a", "ask": True}, {"gate": "go", "text": "b"}, {"text": "c"}
+    )
+    run = drive(prompt)
+    await run.start()
+    await run.adapter.answer((await run.told(PermissionRequest)).request_id, "allow")
+    await server.asked(nonce(prompt), times=2)
+    if name == "gemini":
+        with pytest.raises(CannotSend, match="takes nothing within its turn"):
+            await run.adapter.send("use tabs please", SendMode.STEER)
+        await server.release("go")
+        assert (await run.result()).text == "b"
+        return
+    await run.adapter.send("use tabs please", SendMode.STEER)
+    await server.release("go")
+    assert (await run.result()).outcome is Outcome.DONE
+    assert "use tabs please" in json.dumps(await server.asked("use tabs please"))
+    with pytest.raises(CannotSend, match="it has ended"):
+        await run.adapter.send("too late", SendMode.STEER)
+
+
 async def test_a_stop_ends_it_and_all_that_it_started(drive: NewDrive, workdir: Path) -> None:
     gate = Gate(workdir)
     run = drive(script({"sh": f"touch made; {gate.command}", "ask": True}, {"text": "never"}))
