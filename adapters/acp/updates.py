@@ -6,7 +6,9 @@ from typing import Any
 from acp import schema
 
 from adapters.acp.calls import Call, Told
-from adapters.acp.quirks import Quirks, Trouble
+from adapters.acp.quirks import Quirks
+from adapters.acp.troubles import Trouble
+from adapters.acp.waiting import Patience
 from adapters.streaming import Stream
 from orchestrator.agent import OnEvent, Text, Thinking, Usage
 from orchestrator.words import plain
@@ -15,15 +17,26 @@ _PLAN_MAX = 12
 """Entries of a plan that are told."""
 _PLAN_MARKS = {"completed": "✅", "in_progress": "▶️"}
 _LATER = "▫️"
+_WORK = (
+    schema.AgentThoughtChunk,
+    schema.AgentMessageChunk,
+    schema.ToolCallStart,
+    schema.ToolCallProgress,
+    schema.AgentPlanUpdate,
+)
+"""What an agent tells whose model answers."""
 
 
 class Reader:
     """Reads the updates of one conversation."""
 
-    def __init__(self, quirks: Quirks, stream: Stream, tell: OnEvent, *, resumed: bool) -> None:
+    def __init__(
+        self, quirks: Quirks, stream: Stream, tell: OnEvent, patience: Patience, *, resumed: bool
+    ) -> None:
         self._quirks = quirks
         self._stream = stream
         self._tell = tell
+        self._patience = patience
         self._calls: dict[str, Call] = {}
         self._thought = ""
         self._said: list[str] = []
@@ -33,7 +46,7 @@ class Reader:
         # What a conversation has cost before is not told by those who add it up over their processes.
         self._charged: float | None = None if resumed and quirks.cost_of_conversation else 0.0
         self.trouble: Trouble | None = None
-        """The last that was told in this turn."""
+        """The last that was told in this turn, and was not overcome."""
 
     @property
     def working(self) -> bool:
@@ -48,6 +61,7 @@ class Reader:
     def begin(self) -> None:
         """A turn begins."""
         self._said, self._message, self.trouble = [], None, None
+        self._patience.begin()
         self._calls.clear()
 
     async def end(self) -> None:
@@ -59,9 +73,10 @@ class Reader:
     async def take(self, update: Any) -> None:
         """Tell what *update* has to tell."""
         if found := self._quirks.trouble(update.field_meta or {}):
-            self.trouble = found
-            if found.limit is not None:
-                await self._tell(found.limit)
+            await self.note(found)
+        elif isinstance(update, _WORK) and self.trouble is not None and self.trouble.waits:
+            self.trouble = None
+            self._patience.begin()
         if not isinstance(update, schema.AgentThoughtChunk):
             await self._end_thought()
         match update:
@@ -79,6 +94,14 @@ class Reader:
                 if self._charged is None:
                     self._charged = amount
                 self._cost = amount
+
+    async def note(self, found: Trouble) -> None:
+        """Take what was told of a trouble; people are told once that it is refused, however often it tries."""
+        waits = self.trouble is not None and self.trouble.waits
+        self.trouble = found
+        self._patience.note(found)
+        if found.limit is not None and not (waits and found.waits):
+            await self._tell(found.limit)
 
     async def call(self, told: Told) -> Call:
         """The tool call that a request is about; people have been told of it."""

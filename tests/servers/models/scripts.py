@@ -147,6 +147,11 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+def later(found: Fault, seconds: float) -> None:
+    """Say when to try again, as most vendors do."""
+    found.headers["retry-after"] = str(seconds)
+
+
 def script(*steps: Json, words: str = "Do this.") -> str:
     """A prompt that no other test has. A script within it, as for a subagent, is hidden from the outer one."""
     inner = json.dumps(steps).replace(_MARK, "SCRIPT\\u005b")
