@@ -32,10 +32,12 @@ class Kind:
     """Its environment, where its account is a plan's."""
     question: dict[str, Any] | None = None
     """The model's step by which it asks people "Which colour?", red or blue."""
-    told_late: float = 0.0
-    """Seconds by which the end of a limit may be told late: an endpoint that tells a duration tells whole seconds."""
+    told_late: float | None = 0.0
+    """Seconds by which the end of a limit may be told late, where it is told as a duration or in whole minutes.
+
+    None where the agent does not tell it at all, so that the pause is of our choice."""
     lacks: frozenset[str] = frozenset()
-    """Of: resume, steer, limits, usage."""
+    """Of: resume, steer, usage."""
 
 
 def of_plan(env: dict[str, str]) -> dict[str, str]:
