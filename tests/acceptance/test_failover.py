@@ -56,7 +56,9 @@ def limited(resets: float) -> str:
     """Work of which account `one` does half before it is limited; any other, or a later run, does the rest."""
     rest = {"write": ["b.txt", "rest"]}
     half = {"write": ["a.txt", "half"]}
-    return script(half, {"limit": resets, "account": "one", "then": rest}, {"gate": "end", "text": "all done"})
+    return script(
+        half, {"limit": resets, "account": "one", "then": rest}, {"gate": "end", "text": "all done"}
+    )
 
 
 async def test_another_goes_on_and_after_the_limit_each_has_its_own_work_and_conversation_again(
