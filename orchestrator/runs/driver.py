@@ -163,7 +163,9 @@ class Driver:
     async def _end_tree(self) -> None:
         """End all that belongs to the run, and say what cannot be ended."""
         supervisor, known = self._folder.read_supervisor(), self._folder.read_known()
-        left = await process.end_tree(supervisor, self._run.id, self._tools.settings.stop_grace, known)
+        grace, group = self._tools.settings.stop_grace, self._folder.read_group()
+        left = await process.end_tree(supervisor, self._run.id, grace, known, group)
+        self._folder.remove_group()
         left += [one for one in self._folder.read_left() if process.alive(one) and one not in left]
         if not left:
             return

@@ -154,6 +154,7 @@ async def at_work(
     slots: int = 1,
     subscribed: bool = False,
     runs: Mapping[str, Any] | None = None,
+    profiles: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Work]:
     """A project `p` whose tasks an agent of *kind* does, in as many *slots*."""
     async with ModelServer() as server:
@@ -165,7 +166,7 @@ async def at_work(
         session.prepare()
         told = {"pass_env": sorted(env), "retry_backoff": 0.2, "stop_grace": 2, **(runs or {})}
         config = json.loads(session.config.read_text()) | {"runs": told}
-        config["profiles"] = {"here": kind.profile(brand)}
+        config["profiles"] = {"here": kind.profile(brand), **(profiles or {})}
         session.config.write_text(json.dumps(config))
         work = Work(session, server, kind, brand)
         with session.running():

@@ -75,6 +75,15 @@ class House:
     def alive(self) -> bool:
         return process.alive(self.folder.read_supervisor())
 
+    async def end(self) -> None:
+        spare = self.supervisors._spare
+        await self.supervisors.close()
+        if spare is not None:
+            await spare.ended(30)  # on a busy host it has hardly begun
+        supervisor, group = self.folder.read_supervisor(), self.folder.read_group()
+        await process.end_tree(supervisor, self.run_id, 0.5, (), group)
+        self.folder.remove_group()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - another process's files: nobody tells us
@@ -91,11 +100,7 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path)
     yield one
-    spare = one.supervisors._spare
-    await one.supervisors.close()
-    if spare is not None:
-        await spare.ended(30)  # on a busy host it has hardly begun
-    await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)
+    await one.end()
 
 
 async def test_a_run_is_written_down_from_its_start_to_its_result(house: House) -> None:

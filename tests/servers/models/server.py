@@ -106,7 +106,7 @@ class ModelServer:
         return take
 
     async def _answer(self, request: web.Request, dialect: Dialect, asked: Asked) -> web.StreamResponse:
-        step: Json = self._step(asked) if asked.tools else {"text": "side call"}
+        step: Json = self._step(asked, request) if asked.tools else {"text": "side call"}
         if "gate" in step:
             await self._passed(self._gate(step["gate"]))
         if "hang" in step:
@@ -124,10 +124,10 @@ class ModelServer:
         self._used.append((asked, answer.usage))
         return web.json_response(dialect.whole(answer), headers=headers)
 
-    def _step(self, asked: Asked) -> Json:
+    def _step(self, asked: Asked, request: web.Request) -> Json:
         """The script's present step; a fault's time may be over."""
         prompt, number, step = asked.script()
-        if "then" in step and step.get("limit", math.inf) <= time.time():
+        if "then" in step and (step.get("limit", math.inf) <= time.time() or not _meant(step, request)):
             return dict(step["then"])
         if any(name in step for name in FAULTS):
             self._seen[prompt, number] += 1
@@ -168,6 +168,12 @@ class ModelServer:
         await gate.wait()
         if self._ended:
             raise web.HTTPServiceUnavailable
+
+
+def _meant(step: Json, request: web.Request) -> bool:
+    """Whether a step is for the account that asks."""
+    told = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return bool(step.get("account", told) == told)
 
 
 def _fault(dialect: Dialect, step: Json) -> Fault | None:
