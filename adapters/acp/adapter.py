@@ -16,14 +16,16 @@ from acp import schema
 from acp.exceptions import RequestError
 from pydantic import ValidationError
 
+from adapters import sandboxing
 from adapters.acp.asking import Desk
 from adapters.acp.files import Worktree
 from adapters.acp.opening import Conversation, Opening, reason
-from adapters.acp.quirks import speaks_of_limit
+from adapters.acp.quirks import find, speaks_of_limit
 from adapters.acp.terminals import Terminals
 from adapters.acp.updates import Reader
 from adapters.acp.wire import Wire
 from adapters.process import AgentProcess
+from adapters.sandboxing import Belongings
 from adapters.turns import TurnAdapter
 from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session
 from orchestrator.errors import UserError
@@ -68,6 +70,9 @@ class AcpAdapter(TurnAdapter):
         self._cancelled: float | None = None
         self._silent = False
 
+    def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
+        return find("", context.config["argv"][0]).belongings
+
     async def _open(self, context: RunContext) -> None:
         argv = [os.path.expanduser(context.config["argv"][0]), *context.config["argv"][1:]]
         self._program = os.path.basename(argv[0])
@@ -75,13 +80,17 @@ class AcpAdapter(TurnAdapter):
         found = shutil.which(argv[0], path=context.env.get("PATH"))
         try:
             process = await AgentProcess.start(
-                [found or argv[0], *argv[1:]], cwd=context.workdir, env=context.env, apart=True
+                [found or argv[0], *argv[1:]],
+                cwd=context.workdir,
+                env=context.env,
+                wrapper=self._sandbox(context, argv[0]),
+                apart=True,
             )
         except OSError as fault:
             raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault
         self._process = process
         worktree = Worktree(context.workdir)
-        self._terminals = Terminals(worktree, context.env, self._grace)
+        self._terminals = Terminals(worktree, context.env, self._grace, context.wrapper)
         self._desk = Desk(self._requests, context.workdir)
         self._served = _serving(worktree, self._terminals, self._desk)
         self._wire = Wire(process, self._serve, self._hear)
@@ -91,6 +100,11 @@ class AcpAdapter(TurnAdapter):
             raise UserError(await self._last_words(process, "has ended while it was started")) from fault
         if self._talk.replayed:
             await self._hear_out(self._talk)
+
+    def _sandbox(self, context: RunContext, program: str) -> tuple[str, ...]:
+        servers = context.config.get("mcp_servers", {}).values()
+        commands = [one["command"] for one in servers if one.get("command")]
+        return sandboxing.wrapper(context, [program, *commands], self._belongings(context))
 
     async def _hear_out(self, talk: Conversation) -> None:
         """Wait until nothing more comes of what was said before: some agents tell it after their answer."""

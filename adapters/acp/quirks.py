@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.sandboxing import CLAUDE, CODEX, GEMINI, OPENCODE, Belongings
 from orchestrator.agent import RateLimit
 
 _LIMIT_WORDS = re.compile(
@@ -58,6 +59,8 @@ class Quirks:
     cost_of_conversation: bool = False
     """The money that it tells is that of the whole conversation, over all its processes."""
     trouble: Read = _no_trouble
+    belongings: tuple[Belongings, ...] = ()
+    """What it has in the home folder for its person."""
 
 
 def _claude_trouble(meta: Mapping[str, Any]) -> Trouble | None:
@@ -94,11 +97,20 @@ def _codex_trouble(meta: Mapping[str, Any]) -> Trouble | None:
 
 QUIRKS: Mapping[str, Quirks] = {
     "opencode": Quirks(
-        package="opencode-ai", rejection_ends_turn=True, tool_is_first_title=True, cost_of_conversation=True
+        package="opencode-ai",
+        rejection_ends_turn=True,
+        tool_is_first_title=True,
+        cost_of_conversation=True,
+        belongings=OPENCODE,
     ),
-    "claude-agent-acp": Quirks(package="@agentclientprotocol/claude-agent-acp", trouble=_claude_trouble),
+    "claude-agent-acp": Quirks(
+        package="@agentclientprotocol/claude-agent-acp", trouble=_claude_trouble, belongings=CLAUDE
+    ),
     "codex-acp": Quirks(
-        package="@agentclientprotocol/codex-acp", rejection_ends_turn=True, trouble=_codex_trouble
+        package="@agentclientprotocol/codex-acp",
+        rejection_ends_turn=True,
+        trouble=_codex_trouble,
+        belongings=CODEX,
     ),
     "gemini": Quirks(
         package="@google/gemini-cli",
@@ -106,6 +118,7 @@ QUIRKS: Mapping[str, Quirks] = {
         replay_quiet=1.0,
         command_is_title=True,
         own_files=True,
+        belongings=GEMINI,
         thoughts_are_whole=True,
     ),
 }

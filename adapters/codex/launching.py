@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from adapters import sandboxing
 from adapters.codex.about import Options
 from adapters.codex.client import Json
 from orchestrator.agent import RunContext
+from orchestrator.runs import sandbox
 from orchestrator.runs.process import MARK
 
 
@@ -35,9 +37,18 @@ def _overrides(options: Options, context: RunContext) -> list[str]:
     ]
 
 
-def rules(options: Options) -> Json:
+def wrapper(options: Options, context: RunContext) -> tuple[str, ...]:
+    """The words that put it into its project's sandbox, if that has one. UserError."""
+    sandboxing.need_network(context, "Codex")
+    words = sandboxing.wrapper(context, [_program(options, context.env)], sandboxing.CODEX)
+    return sandbox.read_only(words) if words and options.sandbox == "read-only" else words
+
+
+def rules(options: Options, context: RunContext) -> Json:
     """What the agent may do, for a thread."""
-    rules: Json = {"sandbox": options.sandbox, "approvalPolicy": options.approval_policy}
+    # In a sandbox of ours none of its own can be made, and ours holds for Codex itself as well.
+    own = "danger-full-access" if context.wrapper else options.sandbox
+    rules: Json = {"sandbox": own, "approvalPolicy": options.approval_policy}
     # Else its configuration could let a model decide in place of people.
     rules["approvalsReviewer"] = "user"
     return {**rules, **({"model": options.model} if options.model else {})}

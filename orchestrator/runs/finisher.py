@@ -16,6 +16,7 @@ from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Approval, Project, Repo
 from orchestrator.runs.prompt import build_env
 from orchestrator.runs.recorder import retry_delay
+from orchestrator.runs.sandboxes import Sandboxes
 from orchestrator.settings import GitSettings, RunSettings
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Database, Tx
@@ -53,6 +54,7 @@ class Finisher:
         lifecycle: Lifecycle,
         *,
         settings: RunSettings,
+        sandboxes: Sandboxes,
         git: GitSettings,
         scratch: Path,
         kept: Path,
@@ -60,6 +62,7 @@ class Finisher:
         self._db = database
         self._lifecycle = lifecycle
         self._settings = settings
+        self._sandboxes = sandboxes
         self._git = git
         self._scratch = scratch
         self._kept = kept
@@ -76,7 +79,7 @@ class Finisher:
         await self._commit(Path(lease.path), task, f"{task.title}\n\n{task.body}".strip())
         changes.seal(Path(lease.path))
         stat = await changes.diffstat(repo, task.base_commit, task.branch)
-        tested = await self._test(run, task, project, Path(lease.path)) if stat.files else _Tested()
+        tested = await self._test(run, task, project, lease) if stat.files else _Tested()
         if tested.exit_code:
             async with self._db.transaction() as tx:
                 await self._tests_failed(tx, run, task, tested)
@@ -156,11 +159,16 @@ class Finisher:
             unfinished=unfinished,
         )
 
-    async def _test(self, run: Run, task: Task, project: Project, path: Path) -> _Tested:
+    async def _test(self, run: Run, task: Task, project: Project, lease: Workspace) -> _Tested:
+        path = Path(lease.path)
         env = build_env(os.environ, self._settings.pass_env, run.id, task.id)
         for command in project.test_commands:
             outcome = await worktrees.run_command(
-                path, command, timeout=self._settings.command_timeout, env=env
+                path,
+                command,
+                timeout=self._settings.command_timeout,
+                env=env,
+                wrapper=self._sandboxes.words(project, path, lease.branch),
             )
             if outcome.exit_code != 0:
                 return _Tested(command, outcome.exit_code, outcome.output)
