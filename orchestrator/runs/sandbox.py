@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import UserError
+from orchestrator.workspaces import notes
 
 BWRAP = "bwrap"
 _BINDS = ("--bind", "--bind-try", "--ro-bind", "--ro-bind-try")
@@ -122,7 +123,7 @@ def _there(paths: Iterable[Path], option: str = "--ro-bind-try") -> list[str]:
 
 def _git(worktree: Path, branch: str) -> Iterator[str]:
     """The repository of the worktree, read-only but for what a commit on *branch* writes."""
-    own = Path((worktree / ".git").read_text().strip().removeprefix("gitdir: "))
+    own = notes.admin_folder(worktree)
     common = (own / (own / "commondir").read_text().strip()).resolve()
     yield from ("--ro-bind", str(common), str(common))
     for alternate in _alternates(common):
@@ -131,7 +132,7 @@ def _git(worktree: Path, branch: str) -> Iterator[str]:
     for folder in (common / "objects", common / group, common / "logs" / group, own):
         folder.mkdir(parents=True, exist_ok=True)
         yield from ("--bind", str(folder), str(folder))
-    for file in (common / "objects" / "info", own / "commondir", own / "gitdir"):
+    for file in (common / "objects" / "info", own / "commondir", own / "gitdir", own / notes.FOLDER):
         yield from ("--ro-bind-try", str(file), str(file))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.sessions import make_origin
+from bench.sessions import git, make_origin
 from orchestrator.runs import sandbox
+from orchestrator.workspaces import notes
 
 _TRIES = [sandbox.BWRAP, "--ro-bind", "/", "/", "--unshare-pid", "--unshare-net", "true"]
 _WORKS = shutil.which(sandbox.BWRAP) and subprocess.run(_TRIES, capture_output=True).returncode == 0
@@ -35,6 +36,7 @@ class Boxed:
         add = ["git", "-C", str(store), "worktree", "add", "-q", "-b", "task/work", str(self.tree)]
         subprocess.run(add, check=True, capture_output=True)
         self.store = store
+        notes.write(self.tree, notes.Note(branch="task/work", base=git(store, "rev-parse", "main").strip()))
         self.words = sandbox.wrapper(
             self.tree,
             branch="task/work",

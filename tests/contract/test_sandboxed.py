@@ -19,6 +19,7 @@ from tests.agents import brands
 from tests.agents.boxed import Boxed, needs_bubblewrap
 from tests.agents.brands import Brand, needs_agents
 from tests.agents.drive import Drive
+from tests.contract.agents_at_work import Kind, at_work
 from tests.servers.models import ModelServer, script
 
 pytestmark = [needs_bubblewrap, pytest.mark.timeout(180)]
@@ -81,6 +82,7 @@ class Runs:
         self._brand = agent.make(boxed.home, url)
         self._boxed = boxed
         self.begun: list[Drive] = []
+        self._allowing: list[asyncio.Task[None]] = []
 
     def context(self, prompt: str, session_id: str | None = None, **config: Any) -> RunContext:
         return RunContext(
@@ -90,16 +92,25 @@ class Runs:
             session_id=session_id, wrapper=self._boxed.words,
         )  # fmt: skip
 
-    async def ended(self, prompt: str, session_id: str | None = None, **config: Any) -> Drive:
+    async def begun_with(self, prompt: str, session_id: str | None = None, **config: Any) -> Drive:
         run = Drive(self._agent.type, self.context(prompt, session_id, **config))
         self.begun.append(run)
         await run.start()
-        allowing = asyncio.create_task(self._allow(run))
+        self._allowing.append(asyncio.create_task(self._allow(run)))
+        return run
+
+    async def ended(self, prompt: str, session_id: str | None = None, **config: Any) -> Drive:
+        run = await self.begun_with(prompt, session_id, **config)
         result = await run.result()
-        allowing.cancel()
         assert result.outcome is Outcome.DONE, result
         assert not run.processes()
         return run
+
+    async def end(self) -> None:
+        for allowing in self._allowing:
+            allowing.cancel()
+        for run in self.begun:
+            await run.adapter.stop()
 
     async def _allow(self, run: Drive) -> None:
         number = 0
@@ -113,8 +124,7 @@ class Runs:
 async def runs(agent: Agent, boxed: Boxed, server: ModelServer) -> AsyncIterator[Runs]:
     one = Runs(agent, boxed, server.url)
     yield one
-    for run in one.begun:
-        await run.adapter.stop()
+    await one.end()
 
 
 async def test_it_works_in_its_worktree_and_gets_no_further(
@@ -135,6 +145,43 @@ async def test_it_works_in_its_worktree_and_gets_no_further(
     second = await runs.ended(script({"text": "more"}), session)
     assert ("What came before." in json.dumps(server.requests[-1])) is agent.resumes
     assert (second.all(Session)[0].session_id == session) is agent.resumes
+
+
+@pytest.mark.claude
+@pytest.mark.timeout(240)
+async def test_under_the_daemon_its_conversation_goes_on_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_work(tmp_path, Kind("claude", brands.claude), monkeypatch) as work:
+        check = f"test:\"sh -c '! ls {tmp_path}/data/agent-queue.db'\""
+        answer = await work.session.answered(
+            work.session.say(f"project edit p sandbox:bubblewrap approval:auto {check}")
+        )
+        assert answer["wire"]["verdict"] == "ok", answer
+        await work.add("Begin " + script({"write": ["begun.txt", "x"]}, {"gate": "go", "text": "it is done"}))
+        await work.server.asked("SCRIPT", times=2)
+        work.kill_agent()
+        await work.until(lambda s: s.query("SELECT 1 FROM run WHERE epoch = 2"), 120)
+        await work.server.release("go")
+        await work.done(120)
+        assert len({session for _, session, _, _ in work.runs()}) == 1
+        assert work.thread().count("it is done") == 1
+        assert not list((tmp_path / "home").rglob("*.jsonl"))
+
+
+_OWN = [pytest.param(AGENTS["claude"], marks=pytest.mark.claude, id="claude")]
+_OWN += [pytest.param(AGENTS[name], marks=needs_agents, id=name) for name in ("codex", "opencode")]
+
+
+@pytest.mark.parametrize("agent", _OWN)
+async def test_a_stop_leaves_no_process(runs: Runs, boxed: Boxed) -> None:
+    os.mkfifo(boxed.tree / "up")
+    line = "(setsid sh -c 'echo up > up; sleep 1000' > /dev/null 2>&1 &); sleep 1000"
+    run = await runs.begun_with(script({"sh": line}, {"text": "done"}))
+    assert await asyncio.to_thread((boxed.tree / "up").read_text) == "up\n"
+    await run.adapter.stop()
+    assert (await run.result()).outcome is Outcome.STOPPED
+    assert not run.processes()
 
 
 @pytest.mark.agents

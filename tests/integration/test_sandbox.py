@@ -5,13 +5,17 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from string import Template
 from uuid import uuid4
 
 import pytest
 
 from bench.sessions import git
 from orchestrator.runs import sandbox
+from orchestrator.workspaces import changes
+from orchestrator.workspaces.git import GitError, behind
 from tests.agents.boxed import Boxed, needs_bubblewrap
 from tests.conftest import Clock
 from tests.integration.chatting import Chat
@@ -60,6 +64,36 @@ def test_it_cannot_write_outside(boxed: Boxed, line: str) -> None:
     boxed.run("git -c user.name=a -c user.email=a@localhost commit -q --allow-empty -m first")
     tried = boxed.run(line.format(store=boxed.store, home=boxed.home, tests=Path(__file__).parent))
     assert tried.returncode != 0
+
+
+_TRAPS = {
+    "a filter of a repository within": """
+        git init -q sub && cd sub && echo '* filter=x' > .gitattributes && echo x > f && git add . && $commit
+        cd .. && git add -f sub 2> /dev/null && $commit
+        printf '#!/bin/sh\ntouch $victim/ran; cat\n' > sub/.git/x && chmod +x sub/.git/x
+        git -C sub config filter.x.clean $PWD/sub/.git/x && touch -d tomorrow sub/f""",
+    "links in git's folder": """
+        cd $(git rev-parse --git-dir) && mkdir -p logs && rm -f logs/HEAD $store/logs/refs/heads/task/work
+        for one in COMMIT_EDITMSG logs/HEAD $store/logs/refs/heads/task/work; do ln -s $victim/file $one; done""",
+    "a branch that is another": "echo ref: refs/heads/main > $store/refs/heads/task/work",
+    "our note": "sed -i s,task/work,main, $(git rev-parse --git-dir)/agent-queue/note.json",
+}
+
+
+@pytest.mark.parametrize("trap", _TRAPS)
+async def test_what_it_leaves_is_committed_in_the_sandbox(boxed: Boxed, trap: str, tmp_path: Path) -> None:
+    victim, main = tmp_path / "victim", git(boxed.store, "rev-parse", "main")
+    victim.mkdir()
+    (victim / "file").write_text("precious")
+    commit = "git -c user.name=a -c user.email=a@localhost commit -qm x"
+    values = {"commit": commit, "victim": str(victim), "store": str(boxed.store)}
+    boxed.run("echo more > made; " + Template(_TRAPS[trap]).safe_substitute(values))
+    with behind(boxed.words), suppress(GitError):
+        await changes.commit_all(
+            boxed.tree, message="m", task_id="t", author_name="a", author_email="a@localhost"
+        )
+    assert [(one.name, one.read_text()) for one in victim.iterdir()] == [("file", "precious")]
+    assert git(boxed.store, "rev-parse", "main") == main
 
 
 def test_its_home_is_the_projects_own(boxed: Boxed) -> None:
