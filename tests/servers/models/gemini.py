@@ -1,6 +1,7 @@
 """Gemini's generateContent and streamGenerateContent, as Gemini CLI speaks them."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -79,7 +80,7 @@ def fault(status: int, message: str) -> Fault:
 
 def limit(resets: float) -> Fault:
     """What an account may use in a day is used up."""
-    later = max(0, int(resets - time.time()))
+    later = max(0, math.ceil(resets - time.time()))
     found = quota()
     found.body["error"]["details"].append({"@type": f"{_TYPES}.RetryInfo", "retryDelay": f"{later}s"})
     return found
