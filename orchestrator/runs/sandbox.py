@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,9 +26,17 @@ _TMP = "/tmp"  # noqa: S108 - a private one
 
 
 def check() -> None:
-    """UserError where there is no bubblewrap on this host, with the command that installs it."""
-    if shutil.which(BWRAP) is None:
+    """UserError where bubblewrap is missing, with the command that installs it, or can make no sandbox here. Quick."""
+    program = shutil.which(BWRAP)
+    if program is None:
         raise UserError("the sandbox needs bubblewrap, which is not installed: apt-get install bubblewrap")
+    words = [program, "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/sh", "-c", ":"]
+    tried = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    if tried.returncode:
+        raise UserError(
+            f"bubblewrap cannot make a sandbox on this host ({tried.stderr.strip()}); its kernel, or the container that"
+            " it is, has to allow user namespaces to the daemon's user, and AppArmor to bwrap"
+        )
 
 
 def wrapper(

@@ -164,6 +164,18 @@ async def test_a_projects_setup_and_tests_run_in_its_sandbox(hung: Hung) -> None
     assert not outside.exists()
 
 
+async def test_a_sandbox_that_cannot_be_made_is_refused(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await chat.with_project()
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'no namespaces for you' >&2; exit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    refused = await chat.say("project edit api sandbox:bubblewrap")
+    assert refused["verdict"] == "refused"
+    assert "no namespaces for you" in refused["text"]
+
+
 async def test_a_sandbox_that_cannot_be_had_is_refused(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     await chat.with_project()
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent / "nowhere"))
