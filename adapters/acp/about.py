@@ -157,5 +157,16 @@ not say what it costs. Its modes are `default`, `autoEdit`, `yolo` and `plan`.
 ## What it may do through us
 
 It reads and writes files, and starts commands, in its worktree only: what `..` or a link leads out of it is refused.
-Its commands run in its own environment and end with the run. That does not confine the agent's own tools.
+Its commands run in its own environment and end with the run. What git reads of the worktree (`.git`) is not written.
+That does not confine the agent's own tools; a project's [sandbox](../host.md) does.
+
+## In a sandbox
+
+The agent, and the commands that it starts through us, are in its project's [sandbox](../host.md). The four above find
+their settings and their sign-in there, as the pages of [claude](claude.md), [codex](codex.md) and
+[opencode](opencode.md) say; of Gemini CLI these are `settings.json`, `GEMINI.md`, `.env`, commands and extensions of
+`~/.gemini`, and a copy of its `oauth_creds.json`. Files of another agent go into `host.sandbox_readable`; what it
+keeps in its home folder is kept for the project's next run. codex-acp makes a sandbox of its own within that one,
+where the host lets it (one that forbids user namespaces does not): elsewhere its commands fail, and the type
+[codex](codex.md) is the way.
 """

@@ -16,6 +16,7 @@ from acp import schema
 from acp.exceptions import RequestError
 from pydantic import ValidationError
 
+from adapters import sandboxing
 from adapters.acp import endings
 from adapters.acp.asking import Desk
 from adapters.acp.files import Worktree
@@ -28,6 +29,7 @@ from adapters.acp.updates import Reader
 from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
 from adapters.process import AgentProcess
+from adapters.sandboxing import Belongings
 from adapters.turns import TurnAdapter
 from orchestrator.agent import AgentAdapter, CannotSend, Outcome, Result, RunContext, Session, Text
 from orchestrator.errors import UserError
@@ -71,6 +73,9 @@ class AcpAdapter(TurnAdapter):
         self._cancelled: float | None = None
         self._silent = False
 
+    def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
+        return find("", context.config["argv"][0]).belongings
+
     async def _open(self, context: RunContext) -> None:
         argv = [os.path.expanduser(context.config["argv"][0]), *context.config["argv"][1:]]
         self._program = os.path.basename(argv[0])
@@ -80,13 +85,17 @@ class AcpAdapter(TurnAdapter):
         found = shutil.which(argv[0], path=context.env.get("PATH"))
         try:
             process = await AgentProcess.start(
-                [found or argv[0], *argv[1:]], cwd=context.workdir, env=env, apart=True
+                [found or argv[0], *argv[1:]],
+                cwd=context.workdir,
+                env=env,
+                wrapper=self._sandbox(context, argv[0]),
+                apart=True,
             )
         except OSError as fault:
             raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault
         self._process, self._signs = process, Signs(process, quirks, env)
         worktree = Worktree(context.workdir)
-        self._terminals = Terminals(worktree, context.env, self._grace)
+        self._terminals = Terminals(worktree, context.env, self._grace, context.wrapper)
         self._desk = Desk(self._requests, context.workdir)
         self._served = _serving(worktree, self._terminals, self._desk)
         self._wire = Wire(process, self._serve, self._hear)
@@ -101,6 +110,11 @@ class AcpAdapter(TurnAdapter):
         self._silence = float(context.config.get("silence", SILENCE))
         self._patience = Patience(float(context.config.get("retry_patience", RETRY_PATIENCE)))
         self._zone = context.env.get("TZ", "")
+
+    def _sandbox(self, context: RunContext, program: str) -> tuple[str, ...]:
+        servers = context.config.get("mcp_servers", {}).values()
+        commands = [one["command"] for one in servers if one.get("command")]
+        return sandboxing.wrapper(context, [program, *commands], self._belongings(context))
 
     async def _hear_out(self, talk: Conversation) -> None:
         """Wait until nothing more comes of what was said before: some agents tell it after their answer."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters.acp import troubles
 from adapters.acp.troubles import Look, Trouble
+from adapters.sandboxing import CLAUDE, CODEX, GEMINI, OPENCODE, Belongings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Quirks:
     """Lines of its standard error that are no complaints."""
     standing: Callable[[int, Mapping[str, str]], Look | None] = troubles.nowhere
     """For its process and environment, the way to see how it stands."""
+    belongings: tuple[Belongings, ...] = ()
+    """What it has in the home folder for its person."""
 
 
 QUIRKS: Mapping[str, Quirks] = {
@@ -59,10 +62,16 @@ QUIRKS: Mapping[str, Quirks] = {
         # Without a password, whoever is on this host could drive it.
         env=lambda: {"OPENCODE_SERVER_PASSWORD": secrets.token_urlsafe()},
         standing=troubles.opencode,
+        belongings=OPENCODE,
     ),
-    "claude-agent-acp": Quirks(package="@agentclientprotocol/claude-agent-acp", trouble=troubles.claude),
+    "claude-agent-acp": Quirks(
+        package="@agentclientprotocol/claude-agent-acp", trouble=troubles.claude, belongings=CLAUDE
+    ),
     "codex-acp": Quirks(
-        package="@agentclientprotocol/codex-acp", rejection_ends_turn=True, trouble=troubles.codex
+        package="@agentclientprotocol/codex-acp",
+        rejection_ends_turn=True,
+        trouble=troubles.codex,
+        belongings=CODEX,
     ),
     "gemini": Quirks(
         package="@google/gemini-cli",
@@ -73,6 +82,7 @@ QUIRKS: Mapping[str, Quirks] = {
         loads=" {}",
         command_is_title=True,
         own_files=True,
+        belongings=GEMINI,
         thoughts_are_whole=True,
         env=lambda: {"GEMINI_DEBUG_LOG_FILE": "/dev/stderr"},
         complaint=troubles.gemini,

@@ -25,7 +25,6 @@ from orchestrator.agent import (
     ToolCall,
     ToolResult,
 )
-from orchestrator.errors import UserError
 from orchestrator.runs import offspring, process
 from orchestrator.runs.attachments import Outgoing
 from orchestrator.runs.ceiling import Ceiling
@@ -131,9 +130,6 @@ class _Supervised:
     async def _work(self) -> Result:
         await self._control.open()
         await self._record(Started(self._spec.context.epoch, time.time()))
-        if self._spec.context.wrapper and not getattr(self._adapter, "wraps", False):
-            words = f"agents of the type {self._spec.agent_type} cannot work in a sandbox yet"
-            raise UserError(f"{words}; `project edit <project> sandbox:none` lets them work without one")
         with self._ceiling.entered():
             await self._adapter.start(self._spec.context)
         return await self._adapter.wait(self._told)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.sessions import git
-from tests.contract.agents_at_work import Work, at_work
-from tests.contract.test_agent_claude import CLAUDE, plan
+from tests.contract.agents_at_work import Work, at_work, of_plan
+from tests.contract.test_agent_claude import CLAUDE
 from tests.servers.models import script
 
 pytestmark = [pytest.mark.claude, pytest.mark.timeout(240)]
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.claude, pytest.mark.timeout(240)]
 ONE = replace(
     CLAUDE,
     profile=lambda _: {"permission_mode": "acceptEdits"},
-    subscribed=lambda env: plan(env) | {"CLAUDE_CODE_OAUTH_TOKEN": "one"},
+    subscribed=lambda env: of_plan(env) | {"CLAUDE_CODE_OAUTH_TOKEN": "one"},
 )
 
 
