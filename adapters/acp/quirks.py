@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.acp import troubles
-from adapters.acp.troubles import Look, Trouble
+from adapters.acp.standing import OpenCode, Standing
+from adapters.acp.troubles import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ class Quirks:
     """Reads a line of its standard error."""
     log: re.Pattern[str] | None = None
     """Lines of its standard error that are no complaints."""
-    standing: Callable[[int, Mapping[str, str]], Look | None] = troubles.nowhere
-    """For its process and environment, the way to see how it stands."""
+    standing: Callable[[int, Mapping[str, str]], Standing] = Standing
+    """By its process and environment, where it can be asked how it stands."""
 
 
 QUIRKS: Mapping[str, Quirks] = {
@@ -58,7 +59,7 @@ QUIRKS: Mapping[str, Quirks] = {
         cost_of_conversation=True,
         # Without a password, whoever is on this host could drive it.
         env=lambda: {"OPENCODE_SERVER_PASSWORD": secrets.token_urlsafe()},
-        standing=troubles.opencode,
+        standing=OpenCode,
     ),
     "claude-agent-acp": Quirks(package="@agentclientprotocol/claude-agent-acp", trouble=troubles.claude),
     "codex-acp": Quirks(

@@ -132,9 +132,7 @@ async def test_it_tells_what_it_does_and_what_it_used(
 def _assert_used(run: Drive, server: ModelServer, name: str, prompt: str) -> None:
     used = sum(usage.tokens for usage in run.all(Usage))
     whole = server.used(nonce(prompt)).tokens
-    if name == "opencode":
-        assert used == TOKENS_PER_REQUEST  # of the last call of the turn
-    elif name == "claude-agent-acp":
+    if name == "claude-agent-acp":
         # The call for a title counts where it was answered before the turn ended.
         assert used in (whole, whole + server.used(nonce(prompt), aside=True).tokens)
     else:
