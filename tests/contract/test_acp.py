@@ -284,16 +284,18 @@ async def test_a_limit_ends_when_the_agent_says(drive: NewDrive, name: str) -> N
     )
     result = await drive(script(step), env={**plan, "TZ": "Asia/Tokyo"}).result_of_run()
     assert result.outcome is Outcome.LIMITED
-    assert result.resets_at == pytest.approx(resets, abs=90)  # some tell whole minutes
+    assert result.resets_at is not None
+    assert resets <= result.resets_at <= time.time() + 7200 + 60  # some tell whole minutes
 
 
 @pytest.mark.parametrize("name", ["gemini", "opencode"], indirect=False)
 async def test_who_would_wait_for_longer_than_it_may_is_stopped_at_once(drive: NewDrive, name: str) -> None:
     run = drive(script({"status": 429, "retry_after": 100}))
-    resets = time.time() + 100
+    begun = time.time()
     result = await run.result_of_run()
     assert result.outcome is Outcome.LIMITED
-    assert result.resets_at == pytest.approx(resets, abs=20)
+    assert result.resets_at is not None
+    assert begun + 100 <= result.resets_at <= time.time() + 101
     assert [limit.resets_at for limit in run.all(RateLimit)] == [pytest.approx(result.resets_at, abs=1)]
 
 
