@@ -137,9 +137,9 @@ counted. Its modes are `build` and `plan`.
 ## claude-agent-acp
 
 It takes the sign-in of Claude Code (`claude`, then `/login`), or `ANTHROPIC_API_KEY`. The type [claude](claude.md)
-does the same without Node. It needs Node 22. Its calls beside
-the work, such as for a title, are counted where they are answered before a turn ends. Its modes are `default`, `acceptEdits`,
-`plan`, `auto` and `bypassPermissions`; the last needs `IS_SANDBOX=1` where it runs as root.
+does the same without Node. It needs Node 22. Its calls beside the work, such as for a title, are counted where they
+are answered before a turn ends. Its modes are `default`, `acceptEdits`, `plan`, `auto` and `bypassPermissions`; the
+last needs `IS_SANDBOX=1` where it runs as root.
 
 ## codex-acp
 
@@ -151,9 +151,10 @@ Where a provider tells it when to try again it waits until then without a word: 
 ## Gemini CLI
 
 `gemini` signs in once; or `GEMINI_API_KEY`, named in `runs.pass_env`, is used without being told. Where the folders
-of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. That it waits for a
-limit it says in its log alone, which goes to its standard error unless `GEMINI_DEBUG_LOG_FILE` names a file. It does
-not say what it costs, nor what a turn has used that is broken off or fails. Its modes are `default`, `autoEdit`, `yolo` and `plan`.
+of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. That it waits for
+a limit it says in its log alone, which goes to its standard error unless `GEMINI_DEBUG_LOG_FILE` names a file. It
+does not say what it costs, nor what a turn has used that is broken off or fails. Its modes are `default`, `autoEdit`,
+`yolo` and `plan`.
 
 ## What it may do through us
 
