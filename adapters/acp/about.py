@@ -79,7 +79,8 @@ ABILITIES: Mapping[Ability, Support] = {
     Ability.THINKING: full("where its model tells it"),
     Ability.PERMISSIONS: full("what it asks for is up to its own configuration and its `mode`"),
     Ability.QUESTIONS: degraded(
-        "claude-agent-acp only; the others have no questions, or keep them to themselves"
+        "claude-agent-acp, and codex-acp where its configuration lets it; Gemini CLI and OpenCode have no questions "
+        "over ACP"
     ),
     Ability.QUEUE: full(),
     Ability.STEER: degraded("not Gemini CLI, where words wait for the end of its turn, or end it"),
@@ -146,7 +147,9 @@ last needs `IS_SANDBOX=1` where it runs as root.
 It takes the sign-in of Codex (`codex login`), or `auth_method: api-key` with `OPENAI_API_KEY`. It ends its turn when
 it is denied something, and is then told to go on. Warnings and errors come as words of its own. Its modes are
 `read-only`, `workspace-write` and `agent`; it asks where its sandbox does not let it. It does not say what it costs.
-Where a provider tells it when to try again it waits until then without a word: the task rests after `silence`.
+Where a provider tells it when to try again it waits until then without a word: the task rests after `silence`. It
+asks questions where its configuration has `default_mode_request_user_input = true` under `[features]`, which Codex
+calls unfinished.
 
 ## Gemini CLI
 

@@ -84,7 +84,7 @@ class AcpAdapter(TurnAdapter):
         self._process, self._signs = process, Signs(process, quirks, env)
         worktree = Worktree(context.workdir)
         self._terminals = Terminals(worktree, context.env, self._grace)
-        self._desk = Desk(self._requests, context.workdir)
+        self._desk = Desk(self._requests, context.workdir, quirks)
         self._served = serving(worktree, self._terminals, self._desk)
         self._wire = Wire(process, self._serve, self._hear)
         try:

@@ -32,6 +32,8 @@ class Quirks:
     """The title of a request to run something is the exact command, which is nowhere else."""
     tool_is_first_title: bool = False
     """A tool call is first told with the tool's name as its title."""
+    question_is_title: bool = False
+    """What a field of its forms asks is the field's title, and the form's words say nothing."""
     own_files: bool = False
     """It cannot tell our refusals apart: it takes a file that is not there for one that it may not read."""
     thoughts_are_whole: bool = False
@@ -63,7 +65,10 @@ QUIRKS: Mapping[str, Quirks] = {
     ),
     "claude-agent-acp": Quirks(package="@agentclientprotocol/claude-agent-acp", trouble=troubles.claude),
     "codex-acp": Quirks(
-        package="@agentclientprotocol/codex-acp", rejection_ends_turn=True, trouble=troubles.codex
+        package="@agentclientprotocol/codex-acp",
+        rejection_ends_turn=True,
+        question_is_title=True,
+        trouble=troubles.codex,
     ),
     "gemini": Quirks(
         package="@google/gemini-cli",

@@ -332,6 +332,27 @@ async def test_claude_asks_questions_in_chat(drive: NewDrive, server: ModelServe
     assert '"Which colour?\\"=\\"blue' in json.dumps(server.requests[-1]).replace("\\\\", "\\")
 
 
+@pytest.mark.parametrize("name", ["codex-acp"], indirect=False)
+@pytest.mark.parametrize("answer", ["blue", "rather green"])
+async def test_codex_asks_questions_in_chat_where_it_may(
+    drive: NewDrive, server: ModelServer, tmp_path: Path, name: str, answer: str
+) -> None:
+    options = [{"label": "red", "description": "warm"}, {"label": "blue", "description": "cold"}]
+    asked = {"id": "colour", "header": "Colour", "question": "Which colour?", "options": options}
+    prompt = script({"tool": "request_user_input", "args": {"questions": [asked]}}, {"text": "thanks"})
+    run = drive(prompt)
+    config = tmp_path / "home/.codex/config.toml"
+    config.write_text(f"{config.read_text()}\n[features]\ndefault_mode_request_user_input = true\n")
+    await run.start()
+    question = await run.told(Question)
+    assert question.text.startswith("Which colour?\n- red: warm\n- blue: cold")
+    assert question.choices[:2] == ("red", "blue")
+    await run.adapter.answer(question.request_id, answer)
+    assert (await run.result()).text == "thanks"
+    assert len(run.all(Question)) == 1
+    assert answer in json.dumps(server.requests[-1])
+
+
 @pytest.mark.parametrize("name", ["claude-agent-acp"], indirect=False)
 async def test_claude_tells_when_the_limit_of_a_plan_ends(drive: NewDrive, name: str) -> None:
     resets = 1_900_000_000
