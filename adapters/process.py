@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
+from orchestrator.runs.process import MARK, alive, every, find, mark_of
+
 _CHUNK = 64 * 1024
 _LINE_MAX = 1024 * 1024
 """Bytes after which a line is told in pieces."""
@@ -19,8 +21,16 @@ _LINGER = 0.5
 class AgentProcess:
     """A started program, its output and its input."""
 
-    def __init__(self, process: asyncio.subprocess.Process, output: "_Pipe", errors: "_Pipe | None") -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        output: "_Pipe",
+        errors: "_Pipe | None",
+        mark: str | None,
+    ) -> None:
         self._process = process
+        self._id = find(process.pid)
+        self._mark = mark
         self._output = output
         self._errors = errors
         self._input = asyncio.Lock()
@@ -66,7 +76,7 @@ class AgentProcess:
             for pipe in (output, errors):
                 if pipe is not None:
                     os.close(pipe.writing)
-        return cls(process, output, errors)
+        return cls(process, output, errors, env.get(MARK))
 
     @property
     def pid(self) -> int:
@@ -151,8 +161,9 @@ class AgentProcess:
     async def end(self, grace: float) -> None:
         """End it and its group: asked first, ended after *grace* seconds. Harmless when it has ended."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+            if await asyncio.to_thread(self._has_group):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, number)
             if self.running:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._process.wait(), grace)
@@ -161,6 +172,16 @@ class AgentProcess:
         for pipe in (self._output, self._errors):
             if pipe is not None:
                 pipe.transport.close()
+
+    def _has_group(self) -> bool:
+        """Whether the number of its group still is that: it is another's only when nobody of ours is left in it.
+
+        Of ours are itself, by its start time, and whoever carries the mark of its run. Blocking.
+        """
+        if alive(self._id):
+            return True
+        pid, mark = self._process.pid, self._mark
+        return mark is not None and any(one.session == pid and mark_of(one.id.pid) == mark for one in every())
 
 
 class _Pipe:

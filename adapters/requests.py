@@ -41,7 +41,7 @@ class Requests:
             raise CannotSend("the agent no longer waits for this answer")
         waiting.set_result(choice)
 
-    def drop(self) -> None:
-        """Wait for no answer any more: the turn that asked is over."""
+    def drop(self, why: str = "") -> None:
+        """Wait for no answer any more: the run ends, and what is open stays open; or *why* is TAKEN_BACK."""
         for waiting in self._open.values():
-            waiting.cancel()
+            waiting.cancel(why)

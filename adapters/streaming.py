@@ -1,8 +1,10 @@
-"""Words that come in small pieces, told as they grow: in whole lines, a long one in parts, and never one by one."""
+"""What an agent tells, in order. Words that come in small pieces are told as they grow: in whole lines, a long one in
+parts, and never one by one. A thought, or the input of a tool, is told as a whole: its pieces are signs of life.
+"""
 
 import asyncio
 
-from orchestrator.agent import OnEvent, Text
+from orchestrator.agent import Event, OnEvent, Text, Thinking
 
 _MOMENT = 1.0
 """Seconds after which what there is of a long line is told, up to its last whole word."""
@@ -12,17 +14,30 @@ _LONG = 300
 """Characters of a line that is worth a message of its own: each part becomes one in most threads."""
 _ENOUGH = 2000
 """Characters that are told at once, line or not."""
+_QUIET = 60.0
+"""Seconds without an event after which an agent that writes on is worth a sign of life."""
 
 
 class Stream:
-    """The words of one agent on their way to people."""
+    """The words of one agent on their way to people, and what comes between them."""
 
     def __init__(self, tell: OnEvent) -> None:
-        self._tell = tell
+        self._on_event = tell
+        self._told_at = asyncio.get_running_loop().time()
         self._held = ""
         self._began = False
         self._timer: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
+
+    async def tell(self, event: Event) -> None:
+        """Tell an event that is no piece of words, which end before it."""
+        await self.end()
+        await self._tell(event)
+
+    async def writes(self) -> None:
+        """The agent writes something that is told only as a whole: a sign of life, where it was quiet for long."""
+        if asyncio.get_running_loop().time() - self._told_at >= _QUIET:
+            await self._tell(Thinking(""))
 
     async def add(self, piece: str) -> None:
         """Take a piece of the present paragraph."""
@@ -61,3 +76,7 @@ class Stream:
         if text:
             self._began = True
             await self._tell(Text(text, more=True))
+
+    async def _tell(self, event: Event) -> None:
+        self._told_at = asyncio.get_running_loop().time()
+        await self._on_event(event)

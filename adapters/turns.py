@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 
-from adapters.requests import Requests
+from adapters.requests import TAKEN_BACK, Requests
 from adapters.streaming import Stream
 from orchestrator.agent import MANNERS, CannotSend, Event, OnEvent, Outcome, Result, RunContext, SendMode
 
@@ -49,8 +49,8 @@ class TurnAdapter(ABC):
 
     async def wait(self, on_message: OnEvent) -> Result:
         """Turn after turn, until nothing is left to be said."""
-        self._on_message = self._requests.tell = on_message
         self._stream = Stream(on_message)
+        self._requests.tell = self._stream.tell
         text: str | None = self._context.prompt
         if self._context.session_id is None:
             text = f"{text}\n\n({MANNERS})"
@@ -96,7 +96,7 @@ class TurnAdapter(ABC):
         else:
             self._waiting.appendleft((text, given))
             self._interrupted = True
-            self._requests.drop()
+            self._requests.drop(TAKEN_BACK)
             await self._cancel()
         return await given
 
@@ -106,8 +106,7 @@ class TurnAdapter(ABC):
 
     async def _tell(self, event: Event) -> None:
         """Tell an event that is no piece of words, which end before it."""
-        await self._stream.end()
-        await self._on_message(event)
+        await self._stream.tell(event)
 
     def _next(self) -> str | None:
         while self._waiting:

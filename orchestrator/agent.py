@@ -52,7 +52,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """The agent's reasoning, where it tells it."""
+    """The agent's reasoning, where it tells it. Without text, a sign of life of an agent that tells nothing else."""
 
     kind: ClassVar[str] = "thinking"
     text: str

@@ -92,10 +92,12 @@ class Reader:
         match update:
             case schema.AgentThoughtChunk():
                 await self._think(_text(update.content))
+                await self._stream.writes()
             case schema.AgentMessageChunk():
                 await self._say(update)
             case schema.ToolCallStart() | schema.ToolCallProgress():
                 await self._progress(update)
+                await self._stream.writes()
             case schema.AgentPlanUpdate():
                 await self._show(update.entries)
             case schema.UsageUpdate(cost=schema.Cost(amount=amount, currency="USD")):

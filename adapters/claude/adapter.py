@@ -187,6 +187,7 @@ class ClaudeAdapter:
             client, self._client = self._client, None
             if client is None:
                 return
+            self._desk.closed = True
             if self._state != "idle":
                 # In the midst of a request the CLI would not see the end of its input for seconds.
                 with suppress(TimeoutError, sdk.ClaudeSDKError):

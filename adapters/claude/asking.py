@@ -1,5 +1,6 @@
 """What Claude Code asks of people: may it use a tool, and which way should it go."""
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import claude_agent_sdk as sdk
 
 from adapters.claude.previews import detail
 from adapters.requests import Requests
-from orchestrator.agent import PermissionRequest, Question, ToolKind
+from orchestrator.agent import PermissionRequest, Question, ToolKind, Withdrawn
 
 _KINDS: Mapping[str, ToolKind] = {
     **dict.fromkeys(("Read", "Glob", "Grep", "LS", "NotebookRead"), ToolKind.READ),
@@ -28,6 +29,8 @@ class Desk:
 
     def __init__(self, workdir: str) -> None:
         self.requests = Requests()
+        self.closed = False
+        """Whether the CLI is being ended: what it has asked stays open then."""
         self._workdir = workdir
 
     async def may_use(
@@ -38,14 +41,23 @@ class Desk:
         if tool == "AskUserQuestion":
             answers = {}
             for number, asked in enumerate(args["questions"]):
-                said = await self.requests.ask(_question(f"{call_id}.{number}", asked))
+                said = await self._ask(_question(f"{call_id}.{number}", asked))
                 answers[asked["question"]] = _chosen(said, asked)
             return sdk.PermissionResultAllow(updated_input={**args, "answers": answers})
-        choice = await self.requests.ask(permission(call_id, tool, args, self._workdir))
+        choice = await self._ask(permission(call_id, tool, args, self._workdir))
         if choice == "allow":
             return sdk.PermissionResultAllow()
         said = "" if choice == "deny" else f": {choice}"
         return sdk.PermissionResultDeny(message=f"A person denied this{said}")
+
+    async def _ask(self, request: Question | PermissionRequest) -> str:
+        """Ask people. The SDK cancels us where the CLI takes its request back, and where we end the CLI."""
+        try:
+            return await self.requests.ask(request)
+        except asyncio.CancelledError:
+            if not self.closed and self.requests.tell is not None:
+                await self.requests.tell(Withdrawn(request.request_id))
+            raise
 
 
 def permission(call_id: str, tool: str, args: Mapping[str, Any], workdir: str) -> PermissionRequest:

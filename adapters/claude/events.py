@@ -27,7 +27,6 @@ class Reader:
     """Tells what the messages of one CLI say."""
 
     def __init__(self, tell: OnEvent) -> None:
-        self._tell = tell
         self._stream = Stream(tell)
         self._streamed = ""
         """The words of the present block that were told while they were written."""
@@ -35,8 +34,7 @@ class Reader:
 
     async def tell(self, event: Event) -> None:
         """Tell an event that is no piece of words, which end before it."""
-        await self._stream.end()
-        await self._tell(event)
+        await self._stream.tell(event)
 
     async def end(self) -> None:
         """Nothing more comes: tell what is left of the words."""
@@ -53,6 +51,8 @@ class Reader:
         match message:
             case sdk.SystemMessage(subtype="init", data={"session_id": str() as session_id}):
                 await self.session(session_id)
+            case sdk.SystemMessage(subtype="thinking_tokens"):
+                await self._stream.writes()
             case sdk.StreamEvent(parent_tool_use_id=None):
                 await self._heard(message.event)
             case sdk.AssistantMessage(error=None) | sdk.UserMessage():
@@ -73,6 +73,8 @@ class Reader:
             case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str() as piece}}:
                 self._streamed += piece
                 await self._stream.add(piece)
+            case {"type": "content_block_delta"}:  # of a thought, or of a tool's input
+                await self._stream.writes()
             case {"type": "content_block_stop" | "message_stop"}:
                 await self._stream.end()
 

@@ -22,6 +22,37 @@ _OWN = {
 }
 """Keys of Codex's configuration that we have options for."""
 _KEY = re.compile(r'[A-Za-z0-9_-]+(?:\.(?:[A-Za-z0-9_-]+|"[^"\\\n]+"))*')
+_NAME = re.compile(r'"([^"]+)"|([^.]+)')
+_OF_ITS_START = frozenset(
+    (
+        "analytics",
+        "chatgpt_base_url",
+        "cli_auth_credentials_store",
+        "feedback",
+        "forced_chatgpt_workspace_id",
+        "forced_login_method",
+        "log_dir",
+        "otel",
+        "sqlite_home",
+    )
+)
+"""Keys that Codex reads when it starts: given with a conversation, as we give them, they would change nothing."""
+
+
+def nested(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys with dots as tables within tables; ValueError where one is a value and a table."""
+    root: dict[str, Any] = {}
+    for key, value in config.items():
+        *tables, name = (quoted or bare for quoted, bare in _NAME.findall(key))
+        table = root
+        for one in tables:
+            table = table.setdefault(one, {})
+            if not isinstance(table, dict):
+                raise ValueError(f"{key} stands below {one}, which has a value")  # noqa: TRY004 - for pydantic
+        if name in table:
+            raise ValueError(f"{key} has a value twice, or keys below it")
+        table[name] = value
+    return root
 
 
 class Options(AgentOptions):
@@ -36,7 +67,7 @@ class Options(AgentOptions):
     sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = Field(
         "workspace-write",
         description="Where commands may write, enforced by Codex: nowhere, in the worktree and the temporary folders, "
-        "or everywhere, with the network, as the daemon's user.",
+        "or everywhere, with the network, as the daemon's user. A command that was asked and allowed may leave it.",
     )
     approval_policy: Literal["untrusted", "on-request", "never"] = Field(
         "untrusted",
@@ -47,7 +78,7 @@ class Options(AgentOptions):
     )
     config: dict[str, str | int | float | bool | list[str]] = Field(
         default_factory=dict,
-        description="Keys of Codex's own configuration (`codex -c key=value`), such as `web_search: live`.",
+        description="Keys of Codex's own configuration, over the daemon's user's own, such as `web_search: live`.",
     )
     path: str = Field(PROGRAM, min_length=1, description="The `codex` program.")
     silence: float = Field(
@@ -64,6 +95,9 @@ class Options(AgentOptions):
                 raise ValueError(f"{key} is set by the option `{_OWN[key]}`")
             if not _KEY.fullmatch(key):
                 raise ValueError(f"{key!r} is no key of Codex's configuration")
+            if key.partition(".")[0] in _OF_ITS_START:
+                raise ValueError(f"{key} is read when Codex starts: set it in its own ~/.codex/config.toml")
+        nested(config)
         return config
 
 
@@ -112,12 +146,17 @@ user: `codex login`, or with a key `printenv OPENAI_API_KEY | codex login --with
 
 ## What the defaults allow
 
-What a person allows may run outside of the sandbox that is told of here: Codex was seen to do so.
-
 Commands run in Codex's own sandbox: they may read what the daemon's user can, and write in the worktree and in the
 temporary folders; they have no network. Each command and each edit is asked (`approval_policy: untrusted`), so that
-the project's policy decides what is allowed, asked or denied; this version asks for `ls` too. With `on-request` only
-what the model wants outside of the sandbox is asked. `danger-full-access` switches the sandbox off, and with `never`
+the project's policy decides what is allowed, asked or denied; this version asks for `ls` too.
+
+What was allowed is not held back by that sandbox. Codex tries an allowed command in it, and where the sandbox stops
+something, runs the command once more without it; an allowed edit is written wherever it says. That is Codex's design,
+no setting keeps the sandbox and lets people decide on each command, and the request says so. A policy that allows a
+command unasked allows it outside, too. A project's own sandbox is not Codex's to leave.
+
+With `on-request` commands are not asked, and the sandbox holds them; asked is what the model wants to run without it,
+and what Codex deems dangerous. `danger-full-access` switches the sandbox off, and with `never`
 nothing is asked: both have to be written by somebody, and together they let it do whatever the daemon's user can.
 
 ## What to know
@@ -126,6 +165,8 @@ nothing is asked: both have to be written by somebody, and together they let it 
 - In plan mode it is told to change nothing; `sandbox: read-only` holds it to that. Codex can also ask outside of that
   mode, which it calls unfinished: `config: {features.default_mode_request_user_input: true}`.
 - MCP servers of its configuration, and those in `config` (`mcp_servers.NAME.command`), are at hand; each use is asked.
+- `config` is given to Codex with the conversation: its values, which may be secrets, stand on no command line. What
+  Codex reads only when it starts, such as `sqlite_home`, is refused there and belongs into `~/.codex/config.toml`.
 - Subagents' tools are shown and their tokens counted, not their words. Those at work when its turn ends are ended.
 - A worktree is not noted as trusted in `~/.codex/config.toml`, so `.codex/` of the repository is not obeyed;
   `AGENTS.md` is.

@@ -18,8 +18,6 @@ from orchestrator.agent import (
     CannotSend,
     Event,
     Outcome,
-    PermissionRequest,
-    Question,
     Result,
     RunContext,
     Session,
@@ -30,6 +28,8 @@ from orchestrator.runs.process import MARK, end_marked
 from orchestrator.words import plain
 
 _DELTAS = ("item/agentMessage/delta", "item/plan/delta")
+_PIECES = ("Delta", "/delta")
+"""Notifications of something that grows: a thought, the output of a command, words of a subagent."""
 _WORDS = ("agentMessage", "plan")
 """Items that are words of the agent."""
 _OURS = ("title",)
@@ -62,7 +62,13 @@ class CodexAdapter(TurnAdapter):
         given = {key: value for key, value in context.config.items() if key not in _OURS}
         self._options = Options.model_validate(given)
         self._reader = Reader(context.workdir)
-        self._desk = Desk(context.workdir, self._reader.items, self._ask, self._steer)
+        self._desk = Desk(
+            context.workdir,
+            self._reader.items,
+            self._requests.ask,
+            self._steer,
+            sandboxed=self._options.sandbox != "danger-full-access",
+        )
         line = argv(self._options, context)
         try:
             self._process = await AgentProcess.start(line, cwd=context.workdir, env=context.env, apart=True)
@@ -85,7 +91,7 @@ class CodexAdapter(TurnAdapter):
         await self._client.notify("initialized")
         thread = await self._resume(context) if context.session_id else None
         # A new thread takes the server's own folder: one that is named would be noted down as trusted by the user.
-        thread = thread or await self._client.call("thread/start", **rules(self._options))
+        thread = thread or await self._client.call("thread/start", **rules(self._options, context.env))
         self._thread = thread["thread"]["id"]
         self._reader.model = thread["model"]
         self._effort = self._options.effort or thread["reasoningEffort"]
@@ -99,7 +105,7 @@ class CodexAdapter(TurnAdapter):
                 threadId=context.session_id,
                 cwd=context.workdir,
                 excludeTurns=True,
-                **rules(self._options),
+                **rules(self._options, context.env),
             )
         except Refused as fault:
             words = f"_Codex no longer has the former conversation ({plain(str(fault))}): this is a new one._"
@@ -173,10 +179,17 @@ class CodexAdapter(TurnAdapter):
             case "account/rateLimits/updated":
                 for limit in self._limits.read(params["rateLimits"]):
                     await self._tell(limit)
-            case _ if not await self._words(method, params, ours=ours):
-                for event in self._reader.read(method, params, self._thread):
-                    await self._tell(event)
+            case _:
+                await self._news(method, params, ours=ours)
         return None
+
+    async def _news(self, method: str, params: Json, *, ours: bool) -> None:
+        """Tell what the agent says and does."""
+        if not await self._words(method, params, ours=ours):
+            for event in self._reader.read(method, params, self._thread):
+                await self._tell(event)
+        if method.endswith(_PIECES):
+            await self._stream.writes()
 
     async def _words(self, method: str, params: Json, *, ours: bool) -> bool:
         """Tell words of the agent; whether these are some. Those of subagents are for the agent alone."""
@@ -214,10 +227,6 @@ class CodexAdapter(TurnAdapter):
                 return ending(error, self._limits.resets_at)
             case _:
                 return Result(Outcome.STOPPED, "its turn was interrupted")
-
-    async def _ask(self, request: Question | PermissionRequest) -> str:
-        await self._stream.end()
-        return await self._requests.ask(request)
 
     async def _answer(self, request: Json) -> None:
         """Answer a request of the server, after people where it is for them."""

@@ -12,15 +12,23 @@ from orchestrator.agent import CannotSend, PermissionRequest, Question, ToolKind
 Ask = Callable[[Question | PermissionRequest], Awaitable[str]]
 Steer = Callable[[str], Awaitable[None]]
 
+_RUN = "run a command"
+_RUN_ANYWHERE = f"{_RUN}, if need be outside of Codex's sandbox"
 _DECISIONS = {True: "accept", False: "decline"}
 
 
 class Desk:
     """Where the app server's requests become questions, and the answers its own."""
 
-    def __init__(self, workdir: str, items: Mapping[str, Json], ask: Ask, steer: Steer) -> None:
-        """*items*: what the agent is at, by id. *ask* waits for a person, *steer* gives the agent words."""
+    def __init__(
+        self, workdir: str, items: Mapping[str, Json], ask: Ask, steer: Steer, *, sandboxed: bool
+    ) -> None:
+        """*items*: what the agent is at, by id. *ask* waits for a person, *steer* gives the agent words.
+
+        *sandboxed*: Codex has a sandbox of its own, which it leaves for commands that it was allowed.
+        """
         self._workdir = workdir
+        self._run = _RUN_ANYWHERE if sandboxed else _RUN
         self._items = items
         self._ask = ask
         self._steer = steer
@@ -59,7 +67,7 @@ class Desk:
             detail = f"{address}\n{command}".strip()
             action = _because(f"reach {network['host']}", params)
             return PermissionRequest(number, action, detail, tool="network", tool_kind=ToolKind.FETCH)
-        action = "type into a running command" if params.get("kind") == "writeStdin" else "run a command"
+        action = "type into a running command" if params.get("kind") == "writeStdin" else self._run
         if (cwd := params.get("cwd") or self._workdir) != self._workdir:
             action += f" in {cwd}"
         rights = _told(params.get("additionalPermissions") or {})

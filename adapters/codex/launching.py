@@ -1,12 +1,10 @@
 """How Codex is started for a run: its program, its configuration, and what it may do."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
-from typing import Any
 
-from adapters.codex.about import Options
+from adapters.codex.about import Options, nested
 from adapters.codex.client import Json
 from orchestrator.agent import RunContext
 from orchestrator.runs.process import MARK
@@ -14,7 +12,7 @@ from orchestrator.runs.process import MARK
 
 def argv(options: Options, context: RunContext) -> list[str]:
     """The command line of the app server."""
-    return [_program(options, context.env), *_overrides(options, context), "app-server"]
+    return [_program(options, context.env), "app-server"]
 
 
 def _program(options: Options, env: Mapping[str, str]) -> str:
@@ -22,22 +20,18 @@ def _program(options: Options, env: Mapping[str, str]) -> str:
     return shutil.which(path, path=env.get("PATH")) or path
 
 
-def _overrides(options: Options, context: RunContext) -> list[str]:
-    """Arguments that set keys of Codex's configuration; JSON of such values is TOML as well."""
-    config: dict[str, Any] = dict(options.config)
-    if mark := context.env.get(MARK):
+def rules(options: Options, env: Mapping[str, str]) -> Json:
+    """What the agent may do, for a thread, and what goes over Codex's own configuration."""
+    config = dict(options.config)
+    if mark := env.get(MARK):
         # Whatever the user's configuration leaves of the environment: by this, what commands start is found.
         config[f"shell_environment_policy.set.{MARK}"] = mark
-    return [
-        word
-        for key, value in config.items()
-        for word in ("-c", f"{key}={json.dumps(value, ensure_ascii=False)}")
-    ]
-
-
-def rules(options: Options) -> Json:
-    """What the agent may do, for a thread."""
-    rules: Json = {"sandbox": options.sandbox, "approvalPolicy": options.approval_policy}
-    # Else its configuration could let a model decide in place of people.
-    rules["approvalsReviewer"] = "user"
+    rules: Json = {
+        "sandbox": options.sandbox,
+        "approvalPolicy": options.approval_policy,
+        # Else its configuration could let a model decide in place of people.
+        "approvalsReviewer": "user",
+        # Not on its command line: all users of the host can read that.
+        "config": nested(config),
+    }
     return {**rules, **({"model": options.model} if options.model else {})}

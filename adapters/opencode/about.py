@@ -84,13 +84,14 @@ OpenCode, over the API of a server that each run starts for itself.
 
 Your own configuration of OpenCode holds, with models, providers and instructions, and so does the repository's. Over
 both go these: edits, commands, fetching, searching the web, folders outside of the worktree and the servers of
-`mcp_servers` are asked for, by the agents `build` and `general`, too; nothing is shared, and the program does not
+`mcp_servers` are asked for, whatever a repository's `opencode.json` allows; nothing is shared, and the program does not
 update itself. A `permission` in the setting `config` comes after ours and may allow or deny what you like.
 
 - What your configuration allows or denies of these is asked, too, where it is not in the setting `config`; likewise
   what OpenCode's own `plan` would refuse.
-- Reading within the worktree is not asked. Agents of your own (`.opencode/agent/`) that have a `permission` of their
-  own, your own MCP servers, and plugins do what they are allowed there: look at what a repository brings along.
+- Reading within the worktree is not asked. A subagent that the repository, or you, allowed more (`.opencode/agent/`, or
+  `agent` in `opencode.json`) does that unasked; that it is begun is asked, and the request says so.
+- Your own MCP servers, and plugins, do what they are allowed there: look at what a repository brings along.
 - Keys in its settings (`headers` and `env` of `mcp_servers`, a provider's `apiKey` in `config`) are in the
   environment of every command that it runs. Leave out what the agent must not know.
 - A command that it may run has the server's password in its environment. What may run commands can do what you can.

@@ -180,6 +180,7 @@ class OpenCodeAdapter(TurnAdapter):
                 await self._say(turn, self._reader.part(about["part"]))
             case "message.part.delta":
                 await self._say(turn, self._reader.delta(about))
+                await self._stream.writes()
             case "permission.asked" | "question.asked":
                 await self._asked(turn, about)
             case "permission.replied" | "question.replied" | "question.rejected":
@@ -257,7 +258,6 @@ class OpenCodeAdapter(TurnAdapter):
         if turn.cancelled:
             await self._talking().abort()
         elif about["id"] not in self._asks:
-            await self._stream.end()
             asking_it = self._question(about) if "questions" in about else self._permission(about)
             ask = self._asks[about["id"]] = asyncio.create_task(self._answered(asking_it))
             ask.add_done_callback(lambda _: self._asks.pop(about["id"], None))

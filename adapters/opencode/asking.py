@@ -13,6 +13,10 @@ _KINDS = {
     "bash": ToolKind.RUN,
     **dict.fromkeys(("webfetch", "websearch", "codesearch"), ToolKind.FETCH),
 }
+_REMARKS = {
+    "external_directory": " outside of its folder",
+    "task": ", whose subagent may do things unasked",
+}
 _OF_FILES = ("edit", "read", "list", "external_directory")
 
 
@@ -22,10 +26,10 @@ def permission(asked: Json, call: Json, root: str) -> PermissionRequest:
     tool = str(call.get("tool", name))
     command = metadata.get("command") or call.get("state", {}).get("input", {}).get("command") or ""
     kind = _KINDS.get(tool, _KINDS.get(name, ToolKind.OTHER))
-    outside = " outside of its folder" if name == "external_directory" else ""
+    more = _REMARKS.get(name, "")
     return PermissionRequest(
         asked["id"],
-        f"use {tool}{outside}",
+        f"use {tool}{more}",
         _detail(asked, metadata, command, call),
         tool=tool,
         tool_kind=kind,

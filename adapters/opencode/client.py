@@ -39,6 +39,10 @@ class Client:
         """Have something done, and return what the server says of it. Refused."""
         return await self._ask("POST", path, body or {})
 
+    async def patch(self, path: str, body: Json) -> Any:
+        """Change what is at *path*. Refused."""
+        return await self._ask("PATCH", path, body)
+
     async def events(self) -> AsyncIterator[Json]:
         """The events of one connection, of which the first is `server.connected`; ends where it breaks."""
         try:

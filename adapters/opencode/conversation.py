@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from adapters.opencode.about import Options
 from adapters.opencode.client import Client, Json, Refused
+from adapters.opencode.config import session_rules
 from adapters.opencode.server import Server
 from orchestrator.agent import Event, RunContext, Session, Text
 from orchestrator.errors import UserError
@@ -44,11 +45,12 @@ class Conversation:
             raise Refused("OpenCode does not tell what it does") from None
         paths = await self._client.get("/path")
         self.root = paths["worktree"]
-        await self._check_agent()
+        rules = await self._rules(context)
         if context.session_id and await self._resumed(context.session_id, paths["directory"]):
+            await self._client.patch(f"/session/{self.id}", {"permission": rules})
             return [Session(self.id)]
         title = str(context.config.get("title") or "A task")  # without one, a model is asked for it
-        self.id = (await self._client.post("/session", {"title": title}))["id"]
+        self.id = (await self._client.post("/session", {"title": title, "permission": rules}))["id"]
         self.family = {self.id}
         return [*([Text(_GONE)] if context.session_id else []), Session(self.id)]
 
@@ -120,12 +122,13 @@ class Conversation:
             self.family.add(child["id"])
             await self._adopt(child["id"])
 
-    async def _check_agent(self) -> None:
-        if self._options.agent:
-            names = [agent["name"] for agent in await self._client.get("/agent")]
-            if self._options.agent not in names:
-                known = ", ".join(names)
-                raise UserError(f"OpenCode has no agent {self._options.agent!r} here; there are {known}")
+    async def _rules(self, context: RunContext) -> list[Json]:
+        """What the session may do; UserError where there is no such agent of OpenCode's as the options say."""
+        agents, chosen = await self._client.get("/agent"), self._options.agent
+        if chosen and chosen not in (names := [agent["name"] for agent in agents]):
+            raise UserError(f"OpenCode has no agent {chosen!r} here; there are {', '.join(names)}")
+        own, servers = self._options.config, self._options.mcp_servers
+        return session_rules(own, servers, context.env, agents, chosen)
 
     async def _listen(self) -> None:
         while self._server.running:

@@ -82,7 +82,7 @@ class Assigner:
             reserved_tokens=expected[Unit.TOKENS],
             reserved_cost=expected[Unit.MONEY],
         )
-        path = self._worktrees / project.id / f"{task.id}-{task.attempts}"
+        path = self._worktrees / project.id / task.id
         lease = Workspace(
             run_id=run.id, repo_id=project.repo_id, task_id=task.id, path=str(path), branch=branch
         )

@@ -46,21 +46,21 @@ class Cleaner:
             gone = await outbox.prune(tx, before) + await inbox.prune(tx, before)
             gone += await spending.prune_calls(tx, before)
         there = await asyncio.to_thread(lambda: list(self._worktrees.glob("*/*")))
-        async with (
-            self._db.read() as tx
-        ):  # after looking: what was leased meanwhile is not taken for an orphan
+        # Nobody leases a place while it is freed, so that no run's worktree is taken for an orphan.
+        async with self._db.transaction() as tx:
             held = {os.path.realpath(lease.path) for lease in await runs.leases(tx)}
+            orphans = [path for path in there if os.path.realpath(path) not in held]
+            aside = await asyncio.to_thread(lambda: [worktrees.set_aside(path) for path in orphans])
+        async with self._db.read() as tx:
             living = {run.id for run in await runs.live(tx)}
             wanted = await messages.files_held(tx)
-        gone += await asyncio.to_thread(
-            _remove_worktrees, [p for p in there if os.path.realpath(p) not in held]
-        )
+        gone += await asyncio.to_thread(_remove_worktrees, aside)
         gone += await asyncio.to_thread(_remove_old, self._attachments, wanted, before)
         return gone + await asyncio.to_thread(_remove_old, self._folders, living, before)
 
 
 def _remove_worktrees(orphans: Sequence[Path]) -> int:
-    """Remove worktrees that no lease names; their branches keep what was committed."""
+    """Remove worktrees that were set aside; their branches keep what was committed."""
     for path in orphans:
         worktrees.discard(path)
     return len(orphans)

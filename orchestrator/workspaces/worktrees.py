@@ -1,4 +1,7 @@
-"""Worktrees: one per run, on the task's branch, with nothing kept behind."""
+"""Worktrees: one per run, on the task's branch, with nothing kept behind.
+
+All runs of a task have theirs in the same place: many agents know a conversation by the folder that it was held in.
+"""
 
 import asyncio
 import os
@@ -11,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from orchestrator.errors import UserError
 from orchestrator.projects import Repo, RepoKind
@@ -21,6 +25,8 @@ from orchestrator.workspaces.git import check_ref_name, git, insist
 _SLUG_MAX = 40
 _OUTPUT_HALF = 32 * 1024
 """Bytes kept of the beginning, and of the end, of a command's output."""
+_ASIDE = ".gone-"
+"""How the name of a folder begins that only waits for its removal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +132,19 @@ async def remove(repo: Repo, path: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a worktree that nobody owns any more, whichever repository it is of. Blocking."""
+    _remove_folder(set_aside(path))
+
+
+def set_aside(path: Path) -> Path:
+    """Free the place of a worktree that nobody owns any more: it is `discard`ed where it is now. Blocking, quick."""
+    if path.name.startswith(_ASIDE):
+        return path
     with suppress(GitError):
         notes.forget(notes.admin_folder(path).parent.parent, path)
-    _remove_folder(path)
+    aside = path.with_name(f"{_ASIDE}{uuid4().hex}")
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+    return aside
 
 
 def _remove_folder(path: Path) -> None:

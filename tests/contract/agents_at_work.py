@@ -32,8 +32,20 @@ class Kind:
     """Its environment, where its account is a plan's."""
     question: dict[str, Any] | None = None
     """The model's step by which it asks people "Which colour?", red or blue."""
+    told_late: float = 0.0
+    """Seconds by which the end of a limit may be told late: an endpoint that tells a duration tells whole seconds."""
     lacks: frozenset[str] = frozenset()
     """Of: resume, steer, limits, usage."""
+
+
+def of_plan(env: dict[str, str]) -> dict[str, str]:
+    """The environment of Claude Code, where its account is a plan's."""
+    return {**env, "ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "x"}
+
+
+def by_command(brand: Brand) -> dict[str, Any]:
+    """The profile of an agent that is told its whole command line."""
+    return {"argv": brand.argv}
 
 
 @dataclass

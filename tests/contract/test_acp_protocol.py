@@ -29,6 +29,7 @@ from orchestrator.agent import (
     ToolKind,
     ToolResult,
     Usage,
+    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.drive import Drive
@@ -114,6 +115,14 @@ async def test_thinking_is_told_in_paragraphs(drive: NewDrive) -> None:
     run = drive(think("one"), think(" more\n\ntwo"), "words", think("three"))
     await run.result_of_run()
     assert run.all(Thinking) == [Thinking("one more"), Thinking("two"), Thinking("three")]
+
+
+async def test_what_grows_unheard_is_a_sign_of_life(drive: NewDrive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    thought = update("agent_thought_chunk", content={"type": "text", "text": "one"})
+    run = drive(thought, thought, update("tool_call", toolCallId="c", title="t", status="pending"), "words")
+    await run.result_of_run()
+    assert run.all(Thinking) == [Thinking(""), Thinking(""), Thinking("oneone"), Thinking("")]
 
 
 async def test_a_plan_is_told_when_it_changes(drive: NewDrive) -> None:
@@ -218,10 +227,11 @@ async def test_an_interrupt_withdraws_what_was_asked(drive: NewDrive) -> None:
         ask("session/request_permission", toolCall={"toolCallId": "c", "title": "x"}), {"silent": True}
     )
     await run.start()
-    await run.told(PermissionRequest)
+    request = await run.told(PermissionRequest)
     await run.adapter.send("something else", SendMode.INTERRUPT)
     assert (await run.result()).text == "heard: something else"
     assert '"outcome": "cancelled"' in run.words()
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
 
 
 async def test_files_are_read_and_written_in_the_worktree(drive: NewDrive, workdir: Path) -> None:

@@ -8,14 +8,10 @@ import pytest
 
 from tests.agents import brands
 from tests.contract.agents import AgentContract
-from tests.contract.agents_at_work import Kind, at_work
+from tests.contract.agents_at_work import Kind, at_work, of_plan
 from tests.servers.models import script
 
 pytestmark = pytest.mark.claude
-
-
-def plan(env: dict[str, str]) -> dict[str, str]:
-    return {**env, "ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "x"}
 
 
 def colour() -> dict[str, object]:
@@ -24,7 +20,7 @@ def colour() -> dict[str, object]:
     return {"tool": "AskUserQuestion", "args": {"questions": [asked]}}
 
 
-CLAUDE = Kind("claude", brands.claude, subscribed=plan, question=colour())
+CLAUDE = Kind("claude", brands.claude, subscribed=of_plan, question=colour())
 
 
 class TestClaude(AgentContract):

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from orchestrator.agent import (
     ToolKind,
     ToolResult,
     Usage,
+    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.brands import codex_app_server, needs_agents
@@ -124,6 +125,16 @@ async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
     assert run.all(Thinking) == [Thinking("let me see")]
 
 
+async def test_a_thought_under_way_is_a_sign_of_life(
+    drive: NewDrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    run = drive(script({"think": "let me see", "text": "done"}))
+    await run.result_of_run()
+    thoughts = run.all(Thinking)
+    assert thoughts[: thoughts.index(Thinking("let me see"))] == [Thinking("")]
+
+
 async def test_a_conversation_goes_on_in_a_new_process_and_only_its_new_turn_is_charged(
     drive: NewDrive, server: ModelServer, tmp_path: Path
 ) -> None:
@@ -155,7 +166,8 @@ async def test_a_command_is_asked_and_run_when_allowed(drive: NewDrive, workdir:
     run = drive(script({"sh": command}, {"text": "done"}), free=False)
     await run.start()
     request = await run.told(PermissionRequest)
-    assert (request.action, request.detail, request.command) == ("run a command", command, command)
+    action = "run a command, if need be outside of Codex's sandbox"
+    assert (request.action, request.detail, request.command) == (action, command, command)
     assert (request.tool, request.tool_kind, request.paths) == ("shell", ToolKind.RUN, ())
     assert not (workdir / "asked").exists()
     await run.adapter.answer(request.request_id, "allow")
@@ -222,29 +234,51 @@ async def test_to_leave_the_sandbox_is_asked_with_its_reason(drive: NewDrive, tm
     run = drive(script({"sh": f"touch {outside}", "ask": True}, {"text": "done"}))
     await run.start()
     request = await run.told(PermissionRequest)
-    assert request.action == "run a command: scripted"
+    assert request.action == "run a command, if need be outside of Codex's sandbox: scripted"
     await run.adapter.answer(request.request_id, "allow")
     assert (await run.result()).outcome is Outcome.DONE
     assert outside.exists()
 
 
-@pytest.mark.xfail(
-    reason="Codex 0.169 was seen to leave its sandbox for what a person has allowed", strict=False
-)
-async def test_nothing_is_written_outside_of_the_worktree_by_what_is_allowed(
-    drive: NewDrive,
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """A file that no sandbox of Codex's lets a command write: neither in the worktree nor in a temporary folder."""
+    path = Path("/var/tmp", uuid4().hex)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+async def test_what_is_allowed_leaves_the_sandbox_and_the_request_says_so(
+    drive: NewDrive, workdir: Path, outside: Path
 ) -> None:
-    outside = Path("/var/tmp", uuid4().hex)
-    run = drive(script({"sh": f"touch {outside}"}, {"text": "done"}), free=False)
+    run = drive(script({"sh": f"echo x >> tries; touch {outside}"}, {"text": "done"}), free=False)
     await run.start()
-    await run.adapter.answer((await run.told(PermissionRequest)).request_id, "allow")
+    request = await run.told(PermissionRequest)
+    assert request.action == "run a command, if need be outside of Codex's sandbox"
+    await run.adapter.answer(request.request_id, "allow")
     assert (await run.result()).outcome is Outcome.DONE
-    assert not run.all(ToolResult)[0].ok
+    assert outside.exists()
+    assert (workdir / "tries").read_text() == "x\nx\n"  # the first in the sandbox
+    assert len(run.all(PermissionRequest)) == 1
+
+
+async def test_what_is_not_asked_stays_in_the_sandbox(drive: NewDrive, outside: Path) -> None:
+    run = drive(script({"sh": f"touch {outside}"}, {"text": "done"}))
+    assert (await run.result_of_run()).outcome is Outcome.DONE
+    assert not run.all(PermissionRequest)
     assert not outside.exists()
 
 
+async def test_where_there_is_no_sandbox_none_is_spoken_of(drive: NewDrive) -> None:
+    run = drive(
+        script({"sh": "true"}, {"text": "done"}), options={"sandbox": "danger-full-access"}, free=False
+    )
+    await run.start()
+    assert (await run.told(PermissionRequest)).action == "run a command"
+
+
 MCP_SERVER = """
-import json, sys
+import json, os, sys
 for line in sys.stdin:
     asked = json.loads(line)
     tool = {"name": "echo", "description": "says it again", "inputSchema": {"type": "object", "properties": {}}}
@@ -252,7 +286,7 @@ for line in sys.stdin:
         "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
                        "serverInfo": {"name": "scripted", "version": "1"}},
         "tools/list": {"tools": [tool]},
-        "tools/call": {"content": [{"type": "text", "text": "echoed"}]},
+        "tools/call": {"content": [{"type": "text", "text": os.environ.get("A_WORD", "echoed")}]},
     }
     if "id" in asked:
         answer = {"jsonrpc": "2.0", "id": asked["id"], "result": answers.get(asked["method"], {})}
@@ -274,6 +308,36 @@ async def test_a_tool_of_an_mcp_server_is_asked(drive: NewDrive, choice: str) ->
     assert await run.result() == Result(Outcome.DONE, "done")
     result = run.all(ToolResult)[0]
     assert (result.ok, result.summary == "echoed") == (choice == "allow", choice == "allow")
+
+
+async def test_what_its_configuration_is_given_holds_and_is_on_no_command_line(drive: NewDrive) -> None:
+    server = {"command": sys.executable, "args": ["-c", MCP_SERVER], 'env."A_WORD"': "a secret"}
+    config = {f"mcp_servers.x.{key}": value for key, value in server.items()}
+    session = None
+    for _ in ("begun", "resumed"):
+        prompt = script({"tool": "mcp__x::echo"}, {"text": "done"})
+        run = drive(prompt, options={"config": config, "model": "scripted"}, session_id=session)
+        await run.start()
+        request = await run.told(PermissionRequest)
+        lines = [process.cmdline() for process in run.processes()]
+        assert lines
+        assert "a secret" not in str(lines)
+        await run.adapter.answer(request.request_id, "allow")
+        assert await run.result() == Result(Outcome.DONE, "done")
+        assert run.all(ToolResult)[0].summary == "a secret"
+        session = run.all(Session)[0].session_id
+
+
+async def test_its_configuration_can_name_another_provider_of_models(
+    drive: NewDrive, server: ModelServer
+) -> None:
+    async with ModelServer() as other:
+        provider = {"name": "other", "base_url": f"{other.url}/v1", "wire_api": "responses"}
+        config = {f"model_providers.other.{key}": value for key, value in provider.items()}
+        run = drive(script({"text": "done"}), options={"config": {**config, "model_provider": "other"}})
+        assert await run.result_of_run() == Result(Outcome.DONE, "done")
+        assert other.requests
+    assert not server.requests
 
 
 async def test_subagents_are_counted_and_their_words_are_not_the_agents(
@@ -381,8 +445,18 @@ async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive) -> None:
     request = await run.told(PermissionRequest)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
     with pytest.raises(CannotSend):
         await run.adapter.answer(request.request_id, "allow")
+
+
+async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive) -> None:
+    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
+    await run.start()
+    await run.told(PermissionRequest)
+    await run.adapter.stop()
+    assert await run.result() == Result(Outcome.STOPPED)
+    assert not run.all(Withdrawn)
 
 
 async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
@@ -565,6 +639,10 @@ async def test_a_program_that_does_not_answer_cannot_be_started(
         ({"config": {"sandbox_mode": "x"}}, "sandbox_mode is set by the option `sandbox`"),
         ({"config": {"a b": "x"}}, "'a b' is no key of Codex's configuration"),
         ({"config": {"a": {"b": 1}}}, "config.a"),
+        ({"config": {"a": 1, "a.b": 2}}, "a.b stands below a, which has a value"),
+        ({"config": {"a.b": 2, "a": 1}}, "a has a value twice, or keys below it"),
+        ({"config": {"sqlite_home": "/x"}}, "sqlite_home is read when Codex starts: set it in its own"),
+        ({"config": {"otel.environment": "x"}}, "otel.environment is read when Codex starts"),
         ({"yolo": True}, "yolo of a codex agent"),
         ({"path": "/nowhere/codex"}, "npm install -g @openai/codex"),
     ],

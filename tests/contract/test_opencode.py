@@ -31,6 +31,7 @@ from orchestrator.agent import (
     ToolKind,
     ToolResult,
     Usage,
+    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.brands import needs_agents, opencode_serve
@@ -126,6 +127,16 @@ async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
     assert run.words() == "done\n"
 
 
+async def test_a_thought_under_way_is_a_sign_of_life(
+    drive: NewDrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    run = drive(script({"think": "let me see", "text": "done"}))
+    await run.result_of_run()
+    thoughts = run.all(Thinking)
+    assert thoughts[: thoughts.index(Thinking("let me see"))] == [Thinking("")]
+
+
 async def test_a_command_is_asked_and_done_when_allowed(drive: NewDrive, workdir: Path) -> None:
     run = drive(script({"sh": "touch asked\ntouch twice"}, {"text": "done"}), free=False)
     await run.start()
@@ -170,6 +181,46 @@ async def test_what_lies_outside_of_its_folder_is_asked(drive: NewDrive, tmp_pat
     assert request.paths == (str(tmp_path / "secret"),)
     await run.adapter.answer(request.request_id, "deny")
     assert await run.result() == Result(Outcome.DONE, "no")
+
+
+_LAX = {"edit": "allow", "external_directory": "allow", "*": "allow", "bash": "allow", "ba*": "allow"}
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_repository_that_allows_everything_is_asked_nevertheless(
+    drive: NewDrive, workdir: Path, begun: bool
+) -> None:
+    session = None
+    if not begun:
+        before = drive(script({"text": "one"}), free=False)
+        await before.result_of_run()
+        session = before.all(Session)[0].session_id
+    agents = {"build": {"permission": _LAX}, "general": {"permission": _LAX}}
+    (workdir / "opencode.json").write_text(json.dumps({"permission": _LAX, "agent": agents}))
+    prompt = script({"sh": "touch asked"}, {"write": [str(workdir / "a"), "hi"]}, {"text": "done"})
+    run = drive(prompt, free=False, session_id=session)
+    await run.start()
+    for number, tool in enumerate(("bash", "write"), 1):
+        request = await run.told(PermissionRequest, number)
+        assert request.tool == tool
+        await run.adapter.answer(request.request_id, "deny")
+    assert await run.result() == Result(Outcome.DONE, "done")
+    assert not (workdir / "asked").exists()
+    assert not (workdir / "a").exists()
+
+
+async def test_a_subagent_that_a_repository_allows_more_is_asked_for(drive: NewDrive, workdir: Path) -> None:
+    (workdir / "opencode.json").write_text(json.dumps({"agent": {"general": {"permission": _LAX}}}))
+    errand = script({"sh": "touch sub"}, {"text": "errand done"})
+    args = {"description": "errand", "prompt": errand, "subagent_type": "general"}
+    run = drive(script({"tool": "task", "args": args}, {"text": "end"}), free=False)
+    await run.start()
+    request = await run.told(PermissionRequest)
+    assert request.action == "use task, whose subagent may do things unasked"
+    assert "subagent_type: general" in request.detail
+    await run.adapter.answer(request.request_id, "deny")
+    assert await run.result() == Result(Outcome.DONE, "end")
+    assert not (workdir / "sub").exists()
 
 
 @pytest.mark.parametrize(
@@ -266,6 +317,7 @@ async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive, workdir:
     request = await run.told(PermissionRequest)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
     assert not (workdir / "asked").exists()
     with pytest.raises(CannotSend):
         await run.adapter.answer(request.request_id, "allow")
@@ -406,6 +458,15 @@ async def test_a_silent_turn_is_broken_off(drive: NewDrive) -> None:
     result = await run.result_of_run()
     assert result.outcome is Outcome.FAILED
     assert "told nothing for 2 s" in result.text
+
+
+async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive) -> None:
+    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
+    await run.start()
+    await run.told(PermissionRequest)
+    await run.adapter.stop()
+    assert await run.result() == Result(Outcome.STOPPED)
+    assert not run.all(Withdrawn)
 
 
 async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:

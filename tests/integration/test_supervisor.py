@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.agent import Accepted, Event, Outcome, Probed, Result, RunContext, Started, Text
-from orchestrator.runs import control, journal, process
+from orchestrator.runs import control, journal, offspring, process
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.process import ProcessId
 
@@ -326,6 +326,26 @@ async def test_orphans_that_have_ended_leave_no_zombie(house: House) -> None:
 
     await house.until(lambda: bool(zombies()))
     await house.until(lambda: not zombies())
+
+
+@pytest.fixture
+def first_process() -> Iterator[None]:
+    """We are what every orphan falls to, as the first process of a container is."""
+    offspring.adopt_orphans()
+    yield
+    offspring.adopt_orphans(adopt=False)
+
+
+@pytest.mark.usefixtures("first_process")
+async def test_a_run_leaves_no_zombie_to_the_first_process(house: House) -> None:
+    house.start(HIDES + "print(1, flush=True); time.sleep(600)")
+    await house.until(lambda: bool(house.text()))
+    keeper, _ = house.watching()
+    os.kill(keeper.pid, signal.SIGTERM)
+    await house.until(lambda: not house.alive())
+    found = (process.stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    ours = [s for s in found if s is not None and s.ended and s.parent == os.getpid()]
+    assert [s.id.pid for s in ours if s.id != keeper] == []
 
 
 async def test_an_agent_that_uses_more_memory_than_it_may_fails_and_says_so(house: House) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.agent import Accepted, Event, Probed, Question, Text
+from orchestrator.agent import Accepted, Event, Probed, Question, Text, Thinking
 from orchestrator.runs import journal, process
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.life import ANSWER, Care, due, is_sign
@@ -242,6 +242,7 @@ async def test_while_a_person_is_waited_for_nobody_is_probed(chat: Chat, clock: 
     ("event", "sign"),
     [
         (Text("hello"), True),
+        (Thinking(""), True),
         (Accepted("m", ok=True), False),
         (Probed(alive=True, cpu=0.5, seconds=900), False),
         (Probed(alive=True, cpu=2.0, seconds=900, in_tool=True), True),

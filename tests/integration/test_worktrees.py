@@ -188,6 +188,18 @@ async def test_a_worktree_is_removed_whatever_it_holds(tmp_path: Path, mine: Pat
     assert not list((mine / ".git").glob("worktrees/*"))
 
 
+async def test_the_place_of_a_worktree_that_was_set_aside_is_free_at_once(
+    tmp_path: Path, mine: Path, link: Repo
+) -> None:
+    tree = (await worktree(tmp_path, link, "t-1/x")).path
+    aside = worktrees.set_aside(tree)
+    again = (await worktree(tmp_path, link, "t-1/x")).path
+    assert again == tree
+    worktrees.discard(aside)
+    assert not aside.exists()
+    assert git(again, "rev-parse", "--abbrev-ref", "HEAD").strip() == "t-1/x"
+
+
 async def test_discarding_forgets_the_worktree_in_its_own_repository_only(
     tmp_path: Path, mine: Path, link: Repo
 ) -> None:

@@ -64,6 +64,47 @@ def test_a_profile_may_allow_some_commands_and_the_others_are_still_asked() -> N
     assert made["agent"]["build"]["permission"] == made["permission"]
 
 
+def rule(permission: str, action: str, pattern: str = "*") -> dict[str, str]:
+    return {"permission": permission, "pattern": pattern, "action": action}
+
+
+_OUTPUT = rule("external_directory", "allow", "/h/.local/share/opencode/tool-output/*")
+_ASKED = [rule(name, "ask") for name in ("edit", "bash", "webfetch", "websearch", "external_directory")]
+
+
+def ruled(own: dict[str, Any], *agents: dict[str, Any], agent: str | None = None) -> list[dict[str, Any]]:
+    return config.session_rules(own, {}, {"HOME": "/h"}, agents, agent)
+
+
+def test_the_rules_of_a_session_end_with_what_the_profile_says_of_its_agent() -> None:
+    said = {"bash": {"git status": "allow"}}
+    own = {"permission": said, "agent": {"build": {"permission": {"edit": "allow"}}}}
+    allowed = rule("bash", "allow", "git status")
+    assert ruled({}) == [*_ASKED, _OUTPUT]
+    assert ruled(own)[1:3] == [rule("bash", "ask"), allowed]
+    assert ruled(own)[-2:] == [rule("edit", "allow"), _OUTPUT]
+    assert rule("edit", "allow") not in ruled(own, agent="plan")
+    assert ruled({"permission": "allow"}) == [rule("*", "allow"), _OUTPUT]
+
+
+@pytest.mark.parametrize(
+    ("rules", "lax"),
+    [
+        ([rule("*", "allow"), *_ASKED], False),
+        ([*_ASKED, rule("read", "deny"), _OUTPUT], False),
+        ([*_ASKED, rule("*", "allow"), *_ASKED], False),
+        ([_ASKED[0], rule("read", "allow"), *_ASKED[1:]], False),
+        ([*_ASKED, rule("ba*", "allow")], True),
+        ([*_ASKED, rule("bash", "allow", "rm *")], True),
+        ([*_ASKED[:-1], rule("*", "allow"), _ASKED[-1]], True),
+        ([rule("*", "allow")], True),
+    ],
+)
+def test_a_subagent_that_is_allowed_more_is_asked_for(rules: list[dict[str, str]], lax: bool) -> None:
+    asked = rule("task", "ask", "errands")
+    assert (asked in ruled({}, {"name": "errands", "permission": rules})) is lax
+
+
 def test_a_configuration_in_the_environment_is_kept_below_ours() -> None:
     made, _ = configured(
         {"theme": "b"}, OPENCODE_CONFIG_CONTENT='{"username": "x", "theme": "a", "share": "auto"}'

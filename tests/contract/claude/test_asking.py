@@ -16,8 +16,9 @@ from orchestrator.agent import (
     SendMode,
     ToolKind,
     ToolResult,
+    Withdrawn,
 )
-from tests.contract.claude.runs import NewDrive
+from tests.contract.claude.runs import NewDrive, marked
 from tests.servers.models import ModelServer, script
 
 pytestmark = pytest.mark.claude
@@ -161,6 +162,7 @@ async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive) -> None:
     request = await run.told(PermissionRequest)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
     with pytest.raises(CannotSend):
         await run.adapter.answer(request.request_id, "allow")
 
@@ -173,5 +175,22 @@ async def test_an_interrupt_takes_an_open_question_back(drive: NewDrive) -> None
     question = await run.told(Question)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
+    assert run.all(Withdrawn) == [Withdrawn(question.request_id)]
     with pytest.raises(CannotSend):
         await run.adapter.answer(question.request_id, "red")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_what_was_asked_stays_open_when_the_run_ends(
+    drive: NewDrive, env: dict[str, str], killed: bool
+) -> None:
+    run = drive(script({"sh": "touch asked"}, {"text": "no"}), mode="default")
+    await run.start()
+    await run.told(PermissionRequest)
+    if killed:
+        for process in marked(env):
+            process.kill()
+    else:
+        await run.adapter.stop()
+    assert (await run.result()).outcome is (Outcome.FAILED if killed else Outcome.STOPPED)
+    assert not run.all(Withdrawn)

@@ -213,6 +213,17 @@ async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
     assert run.all(Thinking) == [Thinking("let me see")]
 
 
+async def test_a_thought_or_a_tools_input_under_way_is_a_sign_of_life(
+    drive: NewDrive, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
+    run = drive(script({"think": "let me see", "write": [str(workdir / "a.txt"), "hi"]}, {"text": "done"}))
+    await run.result_of_run()
+    thought, call = run.events.index(Thinking("let me see")), run.events.index(run.all(ToolCall)[0])
+    assert Thinking("") in run.events[:thought]
+    assert Thinking("") in run.events[thought:call]
+
+
 async def test_a_program_that_is_no_cli_cannot_be_started(drive: NewDrive) -> None:
     run = drive("x", config={"cli_path": "/bin/false"})
     with pytest.raises(UserError, match="Claude Code cannot be started"):

@@ -1,6 +1,7 @@
 """OpenAI Chat Completions, which most other vendors speak too, as OpenCode and aider do to them."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -87,7 +88,7 @@ def fault(status: int, message: str) -> Fault:
 
 def limit(resets: float) -> Fault:
     """A subscription's limit: there is no common word for it but the header."""
-    later = max(0, int(resets - time.time()))
+    later = max(0, math.ceil(resets - time.time()))
     return Fault(429, fault(429, "The usage limit is reached.").body, {"retry-after": str(later)})
 
 

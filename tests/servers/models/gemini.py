@@ -1,6 +1,7 @@
 """Gemini's generateContent and streamGenerateContent, as Gemini CLI speaks them."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -86,7 +87,7 @@ def later(found: Fault, seconds: float) -> None:
 def limit(resets: float) -> Fault:
     """What an account may use in a day is used up."""
     found = quota()
-    later(found, max(0, int(resets - time.time())))
+    later(found, max(0, math.ceil(resets - time.time())))
     return found
 
 

@@ -1,0 +1,12 @@
+"""Codex under the daemon, over its bridge to the Agent Client Protocol."""
+
+from tests.agents import brands
+from tests.agents.brands import needs_agents
+from tests.contract.agents import AgentContract
+from tests.contract.agents_at_work import Kind, by_command
+
+pytestmark = needs_agents
+
+
+class TestCodexOverAcp(AgentContract):
+    kind = Kind("acp", brands.codex_acp, by_command, lacks=frozenset({"steer"}))

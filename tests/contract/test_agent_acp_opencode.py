@@ -1,0 +1,12 @@
+"""OpenCode under the daemon, over the Agent Client Protocol."""
+
+from tests.agents import brands
+from tests.agents.brands import needs_agents
+from tests.contract.agents import AgentContract
+from tests.contract.agents_at_work import Kind, by_command
+
+pytestmark = needs_agents
+
+
+class TestOpenCodeOverAcp(AgentContract):
+    kind = Kind("acp", brands.opencode_acp, by_command, lacks=frozenset({"limits", "steer", "usage"}))
