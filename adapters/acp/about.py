@@ -79,13 +79,14 @@ ABILITIES: Mapping[Ability, Support] = {
     Ability.THINKING: full("where its model tells it"),
     Ability.PERMISSIONS: full("what it asks for is up to its own configuration and its `mode`"),
     Ability.QUESTIONS: degraded(
-        "claude-agent-acp only; the others have no questions, or keep them to themselves"
+        "claude-agent-acp, and codex-acp where its configuration lets it; Gemini CLI and OpenCode have no questions "
+        "over ACP"
     ),
     Ability.QUEUE: full(),
     Ability.STEER: degraded("not Gemini CLI, where words wait for the end of its turn, or end it"),
     Ability.INTERRUPT: full(),
     Ability.RESUME: full("where it can load conversations; these four can"),
-    Ability.TOKENS: degraded("turn by turn; OpenCode tells those of a turn's last call only"),
+    Ability.TOKENS: degraded("turn by turn; not what Gemini CLI thinks, nor its turns that are broken off"),
     Ability.COST: degraded("OpenCode and claude-agent-acp, turn by turn"),
     Ability.LIMITS: degraded(
         "where the agent tells the end: not for Gemini CLI's quota of a day, nor by codex-acp and claude-agent-acp "
@@ -128,31 +129,35 @@ logs, or asked where they say how they stand. An agent that says nothing anywher
 
 `opencode auth login` signs in. Ask in its `opencode.json` (`"permission": {"edit": "ask", "bash": "ask"}`): by
 default it does everything unasked. It ends its turn when it is denied something, and is then told to go on. Each
-`opencode acp` has a server on loopback, which is asked whether it waits for a limit; it is given a password, unless
-`OPENCODE_SERVER_PASSWORD` is set. It does not tell a limit from a server that is broken: what it tries again for that
-long counts as a limit. It tells the tokens of the last call of each turn only, and the money of its whole
-conversation: what the first turn of a conversation that is resumed has cost is not counted. Its modes are `build` and
-`plan`.
+`opencode acp` has a server on loopback, which is given a password, unless `OPENCODE_SERVER_PASSWORD` is set. It is
+asked whether OpenCode waits for a limit, and what its conversation and those of its subagents have used: the protocol
+tells the tokens of a turn's last call only, which is what counts where the server cannot be reached. It does not tell
+a limit from a server that is broken: what it tries again for that long counts as a limit. Its call for a title is not
+counted. Its modes are `build` and `plan`.
 
 ## claude-agent-acp
 
 It takes the sign-in of Claude Code (`claude`, then `/login`), or `ANTHROPIC_API_KEY`. The type [claude](claude.md)
-does the same without Node. It needs Node 22. Its modes are `default`, `acceptEdits`,
-`plan`, `auto` and `bypassPermissions`; the last needs `IS_SANDBOX=1` where it runs as root.
+does the same without Node. It needs Node 22. Its calls beside the work, such as for a title, are counted where they
+are answered before a turn ends. Its modes are `default`, `acceptEdits`, `plan`, `auto` and `bypassPermissions`; the
+last needs `IS_SANDBOX=1` where it runs as root.
 
 ## codex-acp
 
 It takes the sign-in of Codex (`codex login`), or `auth_method: api-key` with `OPENAI_API_KEY`. It ends its turn when
 it is denied something, and is then told to go on. Warnings and errors come as words of its own. Its modes are
 `read-only`, `workspace-write` and `agent`; it asks where its sandbox does not let it. It does not say what it costs.
-Where a provider tells it when to try again it waits until then without a word: the task rests after `silence`.
+Where a provider tells it when to try again it waits until then without a word: the task rests after `silence`. It
+asks questions where its configuration has `default_mode_request_user_input = true` under `[features]`, which Codex
+calls unfinished.
 
 ## Gemini CLI
 
 `gemini` signs in once; or `GEMINI_API_KEY`, named in `runs.pass_env`, is used without being told. Where the folders
-of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. That it waits for a
-limit it says in its log alone, which goes to its standard error unless `GEMINI_DEBUG_LOG_FILE` names a file. It does
-not say what it costs. Its modes are `default`, `autoEdit`, `yolo` and `plan`.
+of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. That it waits for
+a limit it says in its log alone, which goes to its standard error unless `GEMINI_DEBUG_LOG_FILE` names a file. It
+does not say what it costs, nor what a turn has used that is broken off or fails. Its modes are `default`, `autoEdit`,
+`yolo` and `plan`.
 
 ## What it may do through us
 

@@ -8,7 +8,6 @@ import asyncio
 import os
 import shlex
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +22,7 @@ from adapters.acp.files import Worktree
 from adapters.acp.opening import Conversation, Opening, reason
 from adapters.acp.prompts import Prompts
 from adapters.acp.quirks import find
+from adapters.acp.services import serving
 from adapters.acp.terminals import Terminals
 from adapters.acp.troubles import speaks_of_limit
 from adapters.acp.updates import Reader
@@ -49,9 +49,6 @@ _REPLAY_MAX = 30.0
 _INSISTING = 5
 """How often an agent that ends its turn when it is denied something is told to go on, in one turn."""
 _LOST = "The earlier conversation with {} is gone; this is a new one, which finds the work in its folder."
-
-Service = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
-"""Does what the agent asks of us with its parameters."""
 
 
 def make(stop_grace: float) -> AgentAdapter:
@@ -96,8 +93,8 @@ class AcpAdapter(TurnAdapter):
         self._process, self._signs = process, Signs(process, quirks, env)
         worktree = Worktree(context.workdir)
         self._terminals = Terminals(worktree, context.env, self._grace, context.wrapper)
-        self._desk = Desk(self._requests, context.workdir)
-        self._served = _serving(worktree, self._terminals, self._desk)
+        self._desk = Desk(self._requests, context.workdir, quirks)
+        self._served = serving(worktree, self._terminals, self._desk)
         self._wire = Wire(process, self._serve, self._hear)
         try:
             self._talk = await Opening(self._wire, context, self._program).converse()
@@ -131,7 +128,12 @@ class AcpAdapter(TurnAdapter):
                 await self._tell(Text(_LOST.format(plain(self._program))))
             await self._tell(Session(self._talk.session_id))
             self._reader = Reader(
-                self._talk.quirks, self._stream, self._tell, self._patience, resumed=self._talk.resumed
+                self._talk.quirks,
+                self._stream,
+                self._tell,
+                self._patience,
+                resumed=self._talk.resumed,
+                spent=await self._signs.spent(self._talk.called),
             )
         for _ in range(_INSISTING):
             result = await self._prompt(self._reader, text)
@@ -164,15 +166,22 @@ class AcpAdapter(TurnAdapter):
         self._prompts = prompts = Prompts(wire, self._talk)
         prompts.give(text)
         try:
-            while asking := prompts.present:
-                await self._watch(asking, wire, reader)
-                reply = schema.PromptResponse.model_validate(await asking)
-                prompts.answered()
-            await reader.charge(reply)
+            return await self._outcome(wire, process, reader, prompts)
+        finally:
+            prompts.drop()
+            self._requests.drop()
+            await reader.end()
+
+    async def _outcome(self, wire: Wire, process: AgentProcess, reader: Reader, prompts: Prompts) -> Result:
+        """How the turn goes, until its last prompt is answered; what it has used is told."""
+        try:
+            reply = await self._answered(wire, reader, prompts)
+            await reader.charge(reply, await self._signs.spent(self._talk.called))
             return self._broken_off(reader, process) or endings.done(
                 reply, reader.trouble, reader.words, self._zone
             )
         except RequestError as fault:
+            await reader.charge(None, await self._signs.spent(self._talk.called))
             said = f"{reason(fault)} {fault.data}"
             return self._broken_off(reader, process, said) or endings.refused(
                 fault, reader.trouble, self._zone
@@ -183,10 +192,15 @@ class AcpAdapter(TurnAdapter):
             )
         except ConnectionError:
             return await self._died(process)
-        finally:
-            prompts.drop()
-            self._requests.drop()
-            await reader.end()
+
+    async def _answered(self, wire: Wire, reader: Reader, prompts: Prompts) -> schema.PromptResponse:
+        """The answer to the last prompt."""
+        while True:
+            await self._watch(prompts.present, wire, reader)
+            reply = schema.PromptResponse.model_validate(await prompts.present)
+            prompts.answered()
+            if not prompts.open:
+                return reply
 
     async def _watch(self, asking: asyncio.Task[Any], wire: Wire, reader: Reader) -> None:
         """Wait for the end of the turn, and end it where nothing comes of it any more."""
@@ -288,17 +302,3 @@ class AcpAdapter(TurnAdapter):
             return
         if told.session_id == self._talk.called:
             await self._reader.take(told.update)
-
-
-def _serving(worktree: Worktree, terminals: Terminals, desk: Desk) -> Mapping[str, Service]:
-    """What we do for an agent, by the protocol's names."""
-    return {
-        "fs/read_text_file": worktree.read,
-        "fs/write_text_file": worktree.write,
-        "terminal/create": terminals.create,
-        "terminal/output": terminals.output,
-        "terminal/wait_for_exit": terminals.wait,
-        "terminal/kill": terminals.kill,
-        "terminal/release": terminals.release,
-        "elicitation/create": desk.fill,
-    }

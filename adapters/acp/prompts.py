@@ -25,9 +25,14 @@ class Prompts:
         self._open: deque[asyncio.Task[dict[str, Any]]] = deque()
 
     @property
-    def present(self) -> asyncio.Task[dict[str, Any]] | None:
+    def open(self) -> bool:
+        """Whether one awaits its answer."""
+        return bool(self._open)
+
+    @property
+    def present(self) -> asyncio.Task[dict[str, Any]]:
         """The first one that awaits its answer."""
-        return self._open[0] if self._open else None
+        return self._open[0]
 
     def give(self, text: str) -> None:
         """Tell the agent *text*."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.acp import troubles
-from adapters.acp.troubles import Look, Trouble
+from adapters.acp.standing import OpenCode, Standing
+from adapters.acp.troubles import Trouble
 from adapters.sandboxing import CLAUDE, CODEX, GEMINI, OPENCODE, Belongings
 
 
@@ -32,6 +33,8 @@ class Quirks:
     """The title of a request to run something is the exact command, which is nowhere else."""
     tool_is_first_title: bool = False
     """A tool call is first told with the tool's name as its title."""
+    question_is_title: bool = False
+    """What a field of its forms asks is the field's title, and the form's words say nothing."""
     own_files: bool = False
     """It cannot tell our refusals apart: it takes a file that is not there for one that it may not read."""
     thoughts_are_whole: bool = False
@@ -46,8 +49,8 @@ class Quirks:
     """Reads a line of its standard error."""
     log: re.Pattern[str] | None = None
     """Lines of its standard error that are no complaints."""
-    standing: Callable[[int, Mapping[str, str]], Look | None] = troubles.nowhere
-    """For its process and environment, the way to see how it stands."""
+    standing: Callable[[int, Mapping[str, str]], Standing] = Standing
+    """By its process and environment, where it can be asked how it stands."""
     belongings: tuple[Belongings, ...] = ()
     """What it has in the home folder for its person."""
 
@@ -61,7 +64,7 @@ QUIRKS: Mapping[str, Quirks] = {
         cost_of_conversation=True,
         # Without a password, whoever is on this host could drive it.
         env=lambda: {"OPENCODE_SERVER_PASSWORD": secrets.token_urlsafe()},
-        standing=troubles.opencode,
+        standing=OpenCode,
         belongings=OPENCODE,
     ),
     "claude-agent-acp": Quirks(
@@ -70,6 +73,7 @@ QUIRKS: Mapping[str, Quirks] = {
     "codex-acp": Quirks(
         package="@agentclientprotocol/codex-acp",
         rejection_ends_turn=True,
+        question_is_title=True,
         trouble=troubles.codex,
         belongings=CODEX,
     ),

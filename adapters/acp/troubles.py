@@ -1,15 +1,10 @@
 """What agents tell of limits and failures outside the protocol's own fields, each in its own way."""
 
-import base64
-import http.client
-import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import psutil
 
 from adapters.acp.ends import told_end
 from orchestrator.agent import RateLimit
@@ -23,9 +18,6 @@ BUSY = (429, 503, 529)
 """The answers of a provider that has no room for this account now."""
 _GEMINI_TRIES = re.compile(r"Attempt \d+ failed with status (\d+)(?:.*?\"message\":\"([^\"\\]+)\")?")
 _GEMINI_WAITS = re.compile(r"(?:failed: |^)([^\[].*?)\.* Retrying after \d+ms")
-_LOOPBACK = "127.0.0.1"
-_PATIENCE = 5.0
-"""Seconds in which an agent's own server has to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +35,8 @@ class Trouble:
     """It tries again by itself."""
 
 
-Look = Callable[[], Trouble | None]
-"""Looks how the agent stands; it may take a while, and is called in a thread."""
-
-
 def none_told(told: Any) -> Trouble | None:
     """For who tells nothing there."""
-    return None
-
-
-def nowhere(pid: int, env: Mapping[str, str]) -> Look | None:
-    """For who says nowhere how it stands."""
     return None
 
 
@@ -104,49 +87,9 @@ def gemini(line: str) -> Trouble | None:
     return None
 
 
-def opencode(pid: int, env: Mapping[str, str]) -> Look:
-    """Looks at the server that every OpenCode has on loopback, below the process *pid*."""
-    port: int | None = None
-    word = base64.b64encode(f"opencode:{env.get('OPENCODE_SERVER_PASSWORD', '')}".encode()).decode()
-
-    def look() -> Trouble | None:
-        nonlocal port
-        try:
-            port = port or _port(pid)
-            states = _get(port, "/session/status", {"Authorization": f"Basic {word}"}) if port else {}
-        except (OSError, http.client.HTTPException, ValueError, psutil.Error):
-            port = None
-            return None
-        waits = [one for one in states.values() if one.get("type") == "retry"]
-        return refused(str(waits[0]["message"]), waits[0]["next"] / 1000) if waits else None
-
-    return look
-
-
 def speaks_of_limit(text: str) -> bool:
     """Whether *text* says that an account has nothing left for now."""
     return _LIMIT_WORDS.search(text) is not None
-
-
-def _port(pid: int) -> int | None:
-    """Where the process or one that it has started listens on loopback."""
-    process = psutil.Process(pid)
-    for one in (process, *process.children(recursive=True)):
-        for place in one.net_connections("tcp4"):
-            if place.status == psutil.CONN_LISTEN and place.laddr.ip == _LOOPBACK:
-                return int(place.laddr.port)
-    return None
-
-
-def _get(port: int, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=_PATIENCE)
-    try:
-        connection.request("GET", path, headers=dict(headers))
-        answer = connection.getresponse()
-        found = json.loads(answer.read()) if answer.status == http.HTTPStatus.OK else {}
-    finally:
-        connection.close()
-    return found if isinstance(found, dict) else {}
 
 
 def _number(value: Any) -> float | None:

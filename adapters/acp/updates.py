@@ -7,6 +7,7 @@ from acp import schema
 
 from adapters.acp.calls import Call, Told
 from adapters.acp.quirks import Quirks
+from adapters.acp.standing import Spent
 from adapters.acp.troubles import Trouble
 from adapters.acp.waiting import Patience
 from adapters.streaming import Stream
@@ -31,8 +32,16 @@ class Reader:
     """Reads the updates of one conversation."""
 
     def __init__(
-        self, quirks: Quirks, stream: Stream, tell: OnEvent, patience: Patience, *, resumed: bool
+        self,
+        quirks: Quirks,
+        stream: Stream,
+        tell: OnEvent,
+        patience: Patience,
+        *,
+        resumed: bool,
+        spent: Spent | None = None,
     ) -> None:
+        """*spent* is what the conversation has used up to now, where that is known."""
         self._quirks = quirks
         self._stream = stream
         self._tell = tell
@@ -43,6 +52,7 @@ class Reader:
         self._message: str | None = None
         self._plan = ""
         self._cost = 0.0
+        self._spent = spent
         # What a conversation has cost before is not told by those who add it up over their processes.
         self._charged: float | None = None if resumed and quirks.cost_of_conversation else 0.0
         self.trouble: Trouble | None = None
@@ -110,8 +120,17 @@ class Reader:
         await self._begin(call)
         return call
 
-    async def charge(self, reply: schema.PromptResponse) -> None:
-        """Tell what the turn has used, once."""
+    async def charge(self, reply: schema.PromptResponse | None, spent: Spent | None) -> None:
+        """Tell what the turn has used, once: by what the conversation has *spent*, else by the answer to the prompt."""
+        if self._spent is not None and spent is not None:
+            tokens, money = spent.tokens - self._spent.tokens, spent.cost - self._spent.cost
+            self._spent = spent
+            if tokens or money:
+                await self._tell(Usage(tokens, round(money, 9)))
+        elif reply is not None:
+            await self._charge(reply)
+
+    async def _charge(self, reply: schema.PromptResponse) -> None:
         used = list(_used(reply))
         cost = max(0.0, self._cost - (self._charged or 0.0))
         self._charged = max(self._cost, self._charged or 0.0) if self._cost else self._charged

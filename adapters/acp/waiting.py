@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from adapters.acp.quirks import Quirks
+from adapters.acp.standing import Spent
 from adapters.acp.troubles import Trouble
 from adapters.process import AgentProcess
 
@@ -41,7 +42,7 @@ class Signs:
     def __init__(self, process: AgentProcess, quirks: Quirks, env: Mapping[str, str]) -> None:
         self._quirks = quirks
         self._found: deque[Trouble] = deque()
-        self._look = quirks.standing(process.pid, env)
+        self._standing = quirks.standing(process.pid, env)
         process.overhear = self._overhear
 
     def begin(self) -> None:
@@ -50,9 +51,13 @@ class Signs:
 
     async def new(self) -> list[Trouble]:
         """Those since the last time."""
-        stands = await asyncio.to_thread(self._look) if self._look is not None else None
+        waits = await asyncio.to_thread(self._standing.waits)
         heard = [self._found.popleft() for _ in range(len(self._found))]
-        return heard if stands is None else [*heard, stands]
+        return heard if waits is None else [*heard, waits]
+
+    async def spent(self, session_id: str) -> Spent | None:
+        """What the conversation has used in all its time, where the agent can be asked."""
+        return await asyncio.to_thread(self._standing.spent, session_id)
 
     def _overhear(self, line: str) -> bool:
         if found := self._quirks.complaint(line):

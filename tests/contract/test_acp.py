@@ -132,9 +132,7 @@ async def test_it_tells_what_it_does_and_what_it_used(
 def _assert_used(run: Drive, server: ModelServer, name: str, prompt: str) -> None:
     used = sum(usage.tokens for usage in run.all(Usage))
     whole = server.used(nonce(prompt)).tokens
-    if name == "opencode":
-        assert used == TOKENS_PER_REQUEST  # of the last call of the turn
-    elif name == "claude-agent-acp":
+    if name == "claude-agent-acp":
         # The call for a title counts where it was answered before the turn ended.
         assert used in (whole, whole + server.used(nonce(prompt), aside=True).tokens)
     else:
@@ -286,16 +284,18 @@ async def test_a_limit_ends_when_the_agent_says(drive: NewDrive, name: str) -> N
     )
     result = await drive(script(step), env={**plan, "TZ": "Asia/Tokyo"}).result_of_run()
     assert result.outcome is Outcome.LIMITED
-    assert result.resets_at == pytest.approx(resets, abs=90)  # some tell whole minutes
+    assert result.resets_at is not None
+    assert resets <= result.resets_at <= time.time() + 7200 + 60  # some tell whole minutes
 
 
 @pytest.mark.parametrize("name", ["gemini", "opencode"], indirect=False)
 async def test_who_would_wait_for_longer_than_it_may_is_stopped_at_once(drive: NewDrive, name: str) -> None:
     run = drive(script({"status": 429, "retry_after": 100}))
-    resets = time.time() + 100
+    begun = time.time()
     result = await run.result_of_run()
     assert result.outcome is Outcome.LIMITED
-    assert result.resets_at == pytest.approx(resets, abs=20)
+    assert result.resets_at is not None
+    assert begun + 100 <= result.resets_at <= time.time() + 101
     assert [limit.resets_at for limit in run.all(RateLimit)] == [pytest.approx(result.resets_at, abs=1)]
 
 
@@ -330,6 +330,27 @@ async def test_claude_asks_questions_in_chat(drive: NewDrive, server: ModelServe
     await run.adapter.answer(question.request_id, "blue")
     assert (await run.result()).text == "thanks"
     assert '"Which colour?\\"=\\"blue' in json.dumps(server.requests[-1]).replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("name", ["codex-acp"], indirect=False)
+@pytest.mark.parametrize("answer", ["blue", "rather green"])
+async def test_codex_asks_questions_in_chat_where_it_may(
+    drive: NewDrive, server: ModelServer, tmp_path: Path, name: str, answer: str
+) -> None:
+    options = [{"label": "red", "description": "warm"}, {"label": "blue", "description": "cold"}]
+    asked = {"id": "colour", "header": "Colour", "question": "Which colour?", "options": options}
+    prompt = script({"tool": "request_user_input", "args": {"questions": [asked]}}, {"text": "thanks"})
+    run = drive(prompt)
+    config = tmp_path / "home/.codex/config.toml"
+    config.write_text(f"{config.read_text()}\n[features]\ndefault_mode_request_user_input = true\n")
+    await run.start()
+    question = await run.told(Question)
+    assert question.text.startswith("Which colour?\n- red: warm\n- blue: cold")
+    assert question.choices[:2] == ("red", "blue")
+    await run.adapter.answer(question.request_id, answer)
+    assert (await run.result()).text == "thanks"
+    assert len(run.all(Question)) == 1
+    assert answer in json.dumps(server.requests[-1])
 
 
 @pytest.mark.parametrize("name", ["claude-agent-acp"], indirect=False)

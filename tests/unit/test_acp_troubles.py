@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.acp import troubles
+from adapters.acp.standing import OpenCode, Spent
 from adapters.acp.troubles import Trouble, refused
 from adapters.acp.waiting import Patience
 
@@ -85,29 +86,40 @@ def test_without_a_time_patience_ends_when_it_is_refused_for_too_long() -> None:
 
 @pytest.fixture
 def opencode() -> Iterator[dict[str, Any]]:
-    """A server of this process, and what it says of its sessions."""
-    states: dict[str, Any] = {}
+    """A server of this process, and what it answers."""
+    answers: dict[str, Any] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known = self.headers["Authorization"] == "Basic b3BlbmNvZGU6c2VjcmV0"
-            self.send_response(200 if known and self.path == "/session/status" else 401)
+            self.send_response(200 if known and self.path in answers else 401)
             self.end_headers()
-            self.wfile.write(json.dumps(states).encode())
+            self.wfile.write(json.dumps(answers.get(self.path)).encode())
 
         def log_message(self, *_: Any) -> None: ...
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield states
+        yield answers
         server.shutdown()
 
 
 def test_opencode_is_asked_at_the_server_that_it_has(opencode: dict[str, Any]) -> None:
-    look = troubles.opencode(os.getpid(), {"OPENCODE_SERVER_PASSWORD": "secret"})
-    assert look() is None
-    opencode["ses_1"] = {"type": "busy"}
-    assert look() is None
-    opencode["ses_2"] = {"type": "retry", "attempt": 1, "message": "slow down", "next": 5_000}
-    assert look() == refused("slow down", 5.0)
-    assert troubles.opencode(os.getpid(), {})() is None, "with another password it says nothing"
+    agent = OpenCode(os.getpid(), {"OPENCODE_SERVER_PASSWORD": "secret"})
+    assert agent.waits() is None
+    opencode["/session/status"] = {"ses_1": {"type": "busy"}}
+    assert agent.waits() is None
+    waits = {"type": "retry", "attempt": 1, "message": "slow down", "next": 5_000}
+    opencode["/session/status"] = {"ses_1": {"type": "busy"}, "ses_2": waits}
+    assert agent.waits() == refused("slow down", 5.0)
+    assert OpenCode(os.getpid(), {}).waits() is None, "with another password it says nothing"
+
+
+def test_what_subagents_have_used_is_counted_too(opencode: dict[str, Any]) -> None:
+    agent = OpenCode(os.getpid(), {"OPENCODE_SERVER_PASSWORD": "secret"})
+    assert agent.spent("a") is None
+    used = {"input": 100, "output": 20, "reasoning": 3, "cache": {"read": 4, "write": 5}}
+    for one, children in (("a", ["b"]), ("b", ["c"]), ("c", [])):
+        opencode[f"/session/{one}"] = {"tokens": used, "cost": 0.5}
+        opencode[f"/session/{one}/children"] = [{"id": child} for child in children]
+    assert agent.spent("a") == Spent(3 * 132, 1.5)
