@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from orchestrator.runs.process import MARK, alive, every, find, mark_of
@@ -36,6 +36,8 @@ class AgentProcess:
         self._input = asyncio.Lock()
         self.complaints: deque[str] = deque(maxlen=_COMPLAINTS)
         """The last lines of its standard error, where that is kept apart."""
+        self.overhear: Callable[[str], bool] = lambda line: False
+        """Takes each of these lines first, and says whether it is to be left out of them."""
         self._hearing = asyncio.create_task(self._hear(errors)) if errors else None
 
     @classmethod
@@ -75,6 +77,11 @@ class AgentProcess:
                 if pipe is not None:
                     os.close(pipe.writing)
         return cls(process, output, errors, env.get(MARK))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -138,7 +145,8 @@ class AgentProcess:
 
     async def _hear(self, errors: "_Pipe") -> None:
         while data := await errors.reader.read(_CHUNK):
-            self.complaints.extend(line[:_CHUNK] for line in _decode(data) if line.strip())
+            lines = (line[:_CHUNK] for line in _decode(data) if line.strip())
+            self.complaints.extend(line for line in lines if not self.overhear(line))
 
     async def last_words(self) -> tuple[str, ...]:
         """The last lines of its standard error; where it has ended, all that it had written is read first."""

@@ -4,7 +4,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 
+from adapters import sandboxing
 from adapters.requests import TAKEN_BACK, Requests
+from adapters.sandboxing import Belongings
+from adapters.sign_in import SignIn
 from adapters.streaming import Stream
 from orchestrator.agent import MANNERS, CannotSend, Event, OnEvent, Outcome, Result, RunContext, SendMode
 
@@ -20,6 +23,11 @@ class TurnAdapter(ABC):
         self._stopping = False
         self._ended = False
         self._begun = False
+        self._sign_in = SignIn()
+
+    def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
+        """What the agent finds of its person in its sandbox."""
+        return ()
 
     @abstractmethod
     async def _open(self, context: RunContext) -> None:
@@ -44,6 +52,8 @@ class TurnAdapter(ABC):
     async def start(self, context: RunContext) -> None:
         """Start the agent."""
         self._context = context
+        self._sign_in = sandboxing.sign_in(context, self._belongings(context))
+        self._sign_in.begin()
         await self._open(context)
         self._begun = True
 
@@ -73,12 +83,14 @@ class TurnAdapter(ABC):
                     given.set_exception(CannotSend("it ended before it came to it"))
             await self._stream.end()  # also what it had begun to say when it broke down or was stopped
             await self._close()
+            self._sign_in.end()
 
     async def stop(self) -> None:
         """End the agent."""
         self._stopping = True
         self._requests.drop()
         await self._close()
+        self._sign_in.end()
 
     async def is_alive(self) -> bool:
         """Whether the run goes on."""

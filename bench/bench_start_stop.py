@@ -15,10 +15,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         left = asyncio.run(session(Path(folder), runs=runs, seed=seed))
     print(f"{left.runs} runs of {runs} tasks in {left.seconds:.0f} s, ended by {left.ended_by}")
-    print(
-        f"left: {len(left.marked)} marked processes, {len(left.hidden)} hidden ones, {left.worktrees} worktrees"
-    )
-    return 1 if left.marked or left.hidden or left.worktrees else 0
+    processes = f"{len(left.marked)} marked processes, {len(left.hidden)} hidden ones"
+    print(f"left: {processes}, {left.worktrees} worktrees, {left.groups} control groups")
+    return 1 if left.marked or left.hidden or left.worktrees or left.groups else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs that are started and stopped at random moments, and what must be left of them: nothing."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -45,6 +46,8 @@ class Left:
     hidden: list[int]
     """Processes that had cleared their environment."""
     worktrees: list[str]
+    groups: list[str]
+    """Control groups of the runs."""
     seconds: float
 
 
@@ -53,6 +56,8 @@ async def session(folder: Path, *, runs: int, seed: int, at_once: int = 8) -> Le
     begun, chance = time.monotonic(), random.Random(seed)
     one = Session(folder)
     one.prepare()
+    config = json.loads(one.config.read_text()) | {"runs": {"memory_max": "4G"}}  # a group for each
+    one.config.write_text(json.dumps(config))
     (folder / "agent.py").write_text(AGENT)
     ways: Counter[str] = Counter()
     with one.running():
@@ -75,6 +80,7 @@ async def session(folder: Path, *, runs: int, seed: int, at_once: int = 8) -> Le
             marked=[s.id.pid for s in process.every() if process.mark_of(s.id.pid) in ids],
             hidden=[s.id.pid for s in process.every() if _hid(s.id.pid, folder.name)],
             worktrees=[str(path) for path in (folder / "data" / "worktrees").glob("*/*")],
+            groups=[str(path) for path in map(RunFolder.read_group, _all(one)) if path and path.exists()],
             seconds=time.monotonic() - begun,
         )
 
@@ -95,6 +101,10 @@ async def _start_and_stop(one: Session, number: int, chance: random.Random) -> s
     await asyncio.sleep(chance.uniform(0.0, 0.5))
     await one.answered(one.say(f"task stop {task}"), 120)
     return way
+
+
+def _all(one: Session) -> list[RunFolder]:
+    return [RunFolder(path) for path in (one.folder / "data" / "runs").glob("*")]
 
 
 def _folders(one: Session, task: str) -> list[RunFolder]:

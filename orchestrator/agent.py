@@ -258,7 +258,7 @@ class RunContext:
     session_id: str | None = None
     """A conversation to go on with."""
     wrapper: tuple[str, ...] = ()
-    """Words to put before the agent's command: its sandbox. An adapter that does says so by `wraps`."""
+    """Words to put before whatever is started for the agent: its sandbox; none where it has none."""
 
 
 MANNERS = (

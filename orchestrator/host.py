@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.runs import process
+from orchestrator.runs import cgroups, process
 from orchestrator.runs.folder import RunFolder
 from orchestrator.scheduler import Reason
 from orchestrator.settings import HostSettings, RunSettings, Settings
@@ -91,7 +91,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _ceiling(settings: RunSettings) -> str:
-    how = "looked at once a second and ended by us; the kernel does not enforce it here"
+    how = "enforced by the kernel, in a control group of the run's own"
+    if why := cgroups.why_none():
+        how = f"looked at once a second and ended by us; the kernel does not enforce it here: {why}"
     if settings.memory_max is None:
         return f"no memory ceiling for runs (`runs.memory_max`); one would be {how}"
     return f"memory ceiling for a run: {size(settings.memory_max)}, {how}"

@@ -36,6 +36,7 @@ from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.process import Standby
 from orchestrator.runs.prompt import plain_env
 from orchestrator.runs.recorder import Recorder
+from orchestrator.runs.sandboxes import Sandboxes
 from orchestrator.runs.service import Runs
 from orchestrator.settings import Settings
 from orchestrator.store import accounts, flags, people, tasks
@@ -78,10 +79,12 @@ class Orchestrator:
         data = Path(settings.data_dir)
         self.host = Host(settings.host, data)
         self._scratch = data / "scratch"
+        sandboxes = Sandboxes(settings.host, data)
         finisher = Finisher(
             self.database,
             self.lifecycle,
             settings=settings.runs,
+            sandboxes=sandboxes,
             git=settings.git,
             scratch=self._scratch,
             kept=data / "kept",
@@ -93,7 +96,7 @@ class Orchestrator:
                 recorder=Recorder(self.lifecycle, settings.runs, limits, settings.delivery.file_max),
                 finisher=finisher,
                 settings=settings.runs,
-                host=settings.host,
+                sandboxes=sandboxes,
                 profiles=settings.profiles,
                 attachments=settings.attachments,
                 file_max=settings.delivery.file_max,

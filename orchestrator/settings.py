@@ -184,16 +184,17 @@ class HostSettings(_Section):
         16.0, description="Load per core, over a minute, above which no run starts beside others."
     )
     sandbox_writable: tuple[Path, ...] = Field(
-        (Path("~/.cache"),),
-        description="Folders that agents in a sandbox may write to, besides their worktree, where they are there.",
+        (),
+        description="Files and folders that are writable in a sandbox besides the worktree and the project's own home "
+        "folder, where they are there.",
     )
     sandbox_readable: tuple[Path, ...] = Field(
         tuple(
             map(Path, ("~/.gitconfig", "~/.local/bin", "~/.local/lib", "~/.pyenv", "~/.nvm", "~/.cargo/bin"))
         ),
-        description="What agents in a sandbox may read of the home folder, where it is there.",
+        description="What can be read in a sandbox of the home folder, where it is there.",
     )
-    sandbox_network: bool = Field(True, description="Whether agents in a sandbox reach the network.")
+    sandbox_network: bool = Field(True, description="Whether what is in a sandbox reaches the network.")
     disk_min: _Size = Field(
         1 << 30, description="Disk space that must be free in data_dir.", json_schema_extra={"default": "1G"}
     )

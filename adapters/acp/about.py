@@ -12,7 +12,7 @@ from adapters.abilities import Ability
 from adapters.acp.quirks import find
 from adapters.options import AgentOptions
 from orchestrator.errors import UserError
-from orchestrator.support import Support, degraded, full, none
+from orchestrator.support import Support, degraded, full
 
 
 class McpServer(AgentOptions):
@@ -49,6 +49,9 @@ class Options(AgentOptions):
         gt=0,
         description="Seconds without a word, a tool at work or a question after which its turn is ended.",
     )
+    retry_patience: float = Field(
+        60.0, ge=0, description="Seconds that refused requests are tried again before the task rests."
+    )
     mcp_servers: dict[str, McpServer] = Field(default_factory=dict, description="Servers of tools.")
 
 
@@ -76,15 +79,19 @@ ABILITIES: Mapping[Ability, Support] = {
     Ability.THINKING: full("where its model tells it"),
     Ability.PERMISSIONS: full("what it asks for is up to its own configuration and its `mode`"),
     Ability.QUESTIONS: degraded(
-        "claude-agent-acp only; the others have no questions, or keep them to themselves"
+        "claude-agent-acp, and codex-acp where its configuration lets it; Gemini CLI and OpenCode have no questions "
+        "over ACP"
     ),
     Ability.QUEUE: full(),
-    Ability.STEER: none("words wait for the end of its turn, or end it"),
+    Ability.STEER: degraded("not Gemini CLI, where words wait for the end of its turn, or end it"),
     Ability.INTERRUPT: full(),
-    Ability.RESUME: degraded("where it can load conversations; Gemini CLI begins a new one"),
-    Ability.TOKENS: degraded("turn by turn; OpenCode tells those of a turn's last call only"),
+    Ability.RESUME: full("where it can load conversations; these four can"),
+    Ability.TOKENS: degraded("turn by turn; not what Gemini CLI thinks, nor its turns that are broken off"),
     Ability.COST: degraded("OpenCode and claude-agent-acp, turn by turn"),
-    Ability.LIMITS: degraded("claude-agent-acp with a plan tells the end; else it pauses without one"),
+    Ability.LIMITS: degraded(
+        "where the agent tells the end: not for Gemini CLI's quota of a day, nor by codex-acp and claude-agent-acp "
+        "for a key's rate; these two tell a plan's in whole minutes"
+    ),
     Ability.WARNINGS: degraded("claude-agent-acp with a plan"),
 }
 
@@ -105,36 +112,66 @@ four with the real programs; others are given the plain protocol.
 own way, or has its key in a variable that `runs.pass_env` names. An agent that wants to be told how it is signed in
 to is told with `auth_method`.
 
+## Words within a turn
+
+OpenCode takes them with its next call of the model. claude-agent-acp and codex-acp have an extension of the protocol
+for it (`_session/steering`), which is used with every agent that offers it; Claude Code breaks off what it is writing
+to read them. A second prompt would end the turn of Gemini CLI: there they wait for its end.
+
+## Limits
+
+A refused request (429) and an overloaded provider (529) are tried again by the agents themselves, for as long as they
+like. Where that takes longer than `retry_patience`, or is told to, the turn is ended and the task rests, until the
+time that the agent tells. None of them tells it in the protocol: it is read in their own notes, their words, their
+logs, or asked where they say how they stand. An agent that says nothing anywhere is ended after `silence`.
+
 ## OpenCode
 
 `opencode auth login` signs in. Ask in its `opencode.json` (`"permission": {"edit": "ask", "bash": "ask"}`): by
-default it does everything unasked. It ends its turn when it is denied something, and is then told to go on. While it
-waits for a limit it tells nothing, and does not say so when it is stopped: such a turn fails after `silence`. It
-tells the tokens of the last call of each turn only, and the money of its whole conversation: what the first turn of a
-conversation that is resumed has cost is not counted. Its modes are `build` and `plan`.
+default it does everything unasked. It ends its turn when it is denied something, and is then told to go on. Each
+`opencode acp` has a server on loopback, which is given a password, unless `OPENCODE_SERVER_PASSWORD` is set. It is
+asked whether OpenCode waits for a limit, and what its conversation and those of its subagents have used: the protocol
+tells the tokens of a turn's last call only, which is what counts where the server cannot be reached. It does not tell
+a limit from a server that is broken: what it tries again for that long counts as a limit. Its call for a title is not
+counted. Its modes are `build` and `plan`.
 
 ## claude-agent-acp
 
 It takes the sign-in of Claude Code (`claude`, then `/login`), or `ANTHROPIC_API_KEY`. The type [claude](claude.md)
-does the same without Node, and takes words within a turn. It needs Node 22. Its modes are `default`, `acceptEdits`,
-`plan`, `auto` and `bypassPermissions`; the last needs `IS_SANDBOX=1` where it runs as root.
+does the same without Node. It needs Node 22. Its calls beside the work, such as for a title, are counted where they
+are answered before a turn ends. Its modes are `default`, `acceptEdits`, `plan`, `auto` and `bypassPermissions`; the
+last needs `IS_SANDBOX=1` where it runs as root.
 
 ## codex-acp
 
 It takes the sign-in of Codex (`codex login`), or `auth_method: api-key` with `OPENAI_API_KEY`. It ends its turn when
 it is denied something, and is then told to go on. Warnings and errors come as words of its own. Its modes are
 `read-only`, `workspace-write` and `agent`; it asks where its sandbox does not let it. It does not say what it costs.
+Where a provider tells it when to try again it waits until then without a word: the task rests after `silence`. It
+asks questions where its configuration has `default_mode_request_user_input = true` under `[features]`, which Codex
+calls unfinished.
 
 ## Gemini CLI
 
 `gemini` signs in once; or `GEMINI_API_KEY`, named in `runs.pass_env`, is used without being told. Where the folders
-of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. While it waits
-for a limit it tells nothing: such a turn fails after `silence`, unless its standard error speaks of a limit. It does
-not find the conversations that it has kept (version 0.61): a new one is begun. It does not say what it costs. Its
-modes are `default`, `autoEdit`, `yolo` and `plan`.
+of tasks are not trusted it starts with fewer rights: `GEMINI_CLI_TRUST_WORKSPACE=true` trusts them. That it waits for
+a limit it says in its log alone, which goes to its standard error unless `GEMINI_DEBUG_LOG_FILE` names a file. It
+does not say what it costs, nor what a turn has used that is broken off or fails. Its modes are `default`, `autoEdit`,
+`yolo` and `plan`.
 
 ## What it may do through us
 
 It reads and writes files, and starts commands, in its worktree only: what `..` or a link leads out of it is refused.
-Its commands run in its own environment and end with the run. That does not confine the agent's own tools.
+Its commands run in its own environment and end with the run. What git reads of the worktree (`.git`) is not written.
+That does not confine the agent's own tools; a project's [sandbox](../host.md) does.
+
+## In a sandbox
+
+The agent, and the commands that it starts through us, are in its project's [sandbox](../host.md). The four above find
+their settings and their sign-in there, as the pages of [claude](claude.md), [codex](codex.md) and
+[opencode](opencode.md) say; of Gemini CLI these are `settings.json`, `GEMINI.md`, `.env`, commands and extensions of
+`~/.gemini`, and a copy of its `oauth_creds.json`. Files of another agent go into `host.sandbox_readable`; what it
+keeps in its home folder is kept for the project's next run. codex-acp makes a sandbox of its own within that one,
+where the host lets it (one that forbids user namespaces does not): elsewhere its commands fail, and the type
+[codex](codex.md) is the way.
 """

@@ -1,14 +1,13 @@
 """One conversation with an agent that speaks the Agent Client Protocol.
 
-No such agent says that it waits for its account's limit, so the time-outs are ours: a turn in which nothing is told,
-no tool works and nobody is asked is ended, and is taken for a limit only where there was a sign of one.
+No such agent says in the protocol that it waits for its account's limit. So the time-outs are ours: a turn is ended
+where there are signs that it waits for too long, and where nothing is told, no tool works and nobody is asked.
 """
 
 import asyncio
 import os
 import shlex
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,21 +15,31 @@ from acp import schema
 from acp.exceptions import RequestError
 from pydantic import ValidationError
 
+from adapters import sandboxing
+from adapters.acp import endings
 from adapters.acp.asking import Desk
 from adapters.acp.files import Worktree
 from adapters.acp.opening import Conversation, Opening, reason
-from adapters.acp.quirks import speaks_of_limit
+from adapters.acp.prompts import Prompts
+from adapters.acp.quirks import find
+from adapters.acp.services import serving
 from adapters.acp.terminals import Terminals
+from adapters.acp.troubles import speaks_of_limit
 from adapters.acp.updates import Reader
+from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
 from adapters.process import AgentProcess
+from adapters.sandboxing import Belongings
 from adapters.turns import TurnAdapter
-from orchestrator.agent import AgentAdapter, Outcome, Result, RunContext, Session
+from orchestrator.agent import AgentAdapter, CannotSend, Outcome, Result, RunContext, Session, Text
 from orchestrator.errors import UserError
 from orchestrator.runs.process import MARK, end_marked
+from orchestrator.words import plain
 
 SILENCE = 600.0
 """Seconds without a word after which a turn is ended, where the agent's settings do not say."""
+RETRY_PATIENCE = 60.0
+"""Seconds that an agent may be refused, and try again by itself, likewise."""
 _CANCEL_PATIENCE = 30.0
 """Seconds that an agent may take to end a turn when it is told to."""
 _LOOK = 1.0
@@ -39,15 +48,7 @@ _REPLAY_MAX = 30.0
 """Seconds after which a replay is taken to be over, however much still comes."""
 _INSISTING = 5
 """How often an agent that ends its turn when it is denied something is told to go on, in one turn."""
-_STOPS = {
-    "max_tokens": "its answer was cut off: it is longer than its model allows",
-    "max_turn_requests": "it has asked its model as often as one turn allows",
-    "refusal": "its model refuses to go on with this",
-    "cancelled": "it has broken its turn off by itself",
-}
-
-Service = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
-"""Does what the agent asks of us with its parameters."""
+_LOST = "The earlier conversation with {} is gone; this is a new one, which finds the work in its folder."
 
 
 def make(stop_grace: float) -> AgentAdapter:
@@ -63,27 +64,37 @@ class AcpAdapter(TurnAdapter):
         self._process: AgentProcess | None = None
         self._wire: Wire | None = None
         self._reader: Reader | None = None
+        self._prompts: Prompts | None = None
         self._closing = asyncio.Lock()
         self._heard = 0.0
         self._cancelled: float | None = None
         self._silent = False
 
+    def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
+        return find("", context.config["argv"][0]).belongings
+
     async def _open(self, context: RunContext) -> None:
         argv = [os.path.expanduser(context.config["argv"][0]), *context.config["argv"][1:]]
         self._program = os.path.basename(argv[0])
-        self._silence = float(context.config.get("silence", SILENCE))
+        self._settle(context)
+        quirks = find("", self._program)
+        env = {**quirks.env(), **context.env}
         found = shutil.which(argv[0], path=context.env.get("PATH"))
         try:
             process = await AgentProcess.start(
-                [found or argv[0], *argv[1:]], cwd=context.workdir, env=context.env, apart=True
+                [found or argv[0], *argv[1:]],
+                cwd=context.workdir,
+                env=env,
+                wrapper=self._sandbox(context, argv[0]),
+                apart=True,
             )
         except OSError as fault:
             raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault
-        self._process = process
+        self._process, self._signs = process, Signs(process, quirks, env)
         worktree = Worktree(context.workdir)
-        self._terminals = Terminals(worktree, context.env, self._grace)
-        self._desk = Desk(self._requests, context.workdir)
-        self._served = _serving(worktree, self._terminals, self._desk)
+        self._terminals = Terminals(worktree, context.env, self._grace, context.wrapper)
+        self._desk = Desk(self._requests, context.workdir, quirks)
+        self._served = serving(worktree, self._terminals, self._desk)
         self._wire = Wire(process, self._serve, self._hear)
         try:
             self._talk = await Opening(self._wire, context, self._program).converse()
@@ -91,6 +102,16 @@ class AcpAdapter(TurnAdapter):
             raise UserError(await self._last_words(process, "has ended while it was started")) from fault
         if self._talk.replayed:
             await self._hear_out(self._talk)
+
+    def _settle(self, context: RunContext) -> None:
+        self._silence = float(context.config.get("silence", SILENCE))
+        self._patience = Patience(float(context.config.get("retry_patience", RETRY_PATIENCE)))
+        self._zone = context.env.get("TZ", "")
+
+    def _sandbox(self, context: RunContext, program: str) -> tuple[str, ...]:
+        servers = context.config.get("mcp_servers", {}).values()
+        commands = [one["command"] for one in servers if one.get("command")]
+        return sandboxing.wrapper(context, [program, *commands], self._belongings(context))
 
     async def _hear_out(self, talk: Conversation) -> None:
         """Wait until nothing more comes of what was said before: some agents tell it after their answer."""
@@ -103,12 +124,21 @@ class AcpAdapter(TurnAdapter):
 
     async def _turn(self, text: str) -> Result:
         if self._reader is None:
+            if self._talk.lost:
+                await self._tell(Text(_LOST.format(plain(self._program))))
             await self._tell(Session(self._talk.session_id))
-            self._reader = Reader(self._talk.quirks, self._stream, self._tell, resumed=self._talk.resumed)
+            self._reader = Reader(
+                self._talk.quirks,
+                self._stream,
+                self._tell,
+                self._patience,
+                resumed=self._talk.resumed,
+                spent=await self._signs.spent(self._talk.called),
+            )
         for _ in range(_INSISTING):
             result = await self._prompt(self._reader, text)
             text = self._about_denials()
-            done = result.outcome is Outcome.DONE or (result.text == _STOPS["cancelled"] and text)
+            done = result.outcome is Outcome.DONE or (result.text == endings.BROKEN_OFF and text)
             if not text or not done or self._interrupted or self._stopping:
                 return result
         words = f"{self._program} has ended its turn {_INSISTING} times over what it was denied, its work half done"
@@ -131,81 +161,96 @@ class AcpAdapter(TurnAdapter):
             return Result(Outcome.FAILED, f"{self._program} was stopped and takes nothing more")
         reader.begin()
         process.complaints.clear()
+        self._signs.begin()
         self._cancelled, self._silent = None, False
-        params = {"sessionId": self._talk.session_id, "prompt": [{"type": "text", "text": text}]}
-        asking = asyncio.create_task(wire.ask("session/prompt", params))
+        self._prompts = prompts = Prompts(wire, self._talk)
+        prompts.give(text)
         try:
-            await self._watch(asking, wire, reader)
-            reply = schema.PromptResponse.model_validate(await asking)
-            await reader.charge(reply)
-            return self._done(reply, reader, process)
+            return await self._outcome(wire, process, reader, prompts)
+        finally:
+            prompts.drop()
+            self._requests.drop()
+            await reader.end()
+
+    async def _outcome(self, wire: Wire, process: AgentProcess, reader: Reader, prompts: Prompts) -> Result:
+        """How the turn goes, until its last prompt is answered; what it has used is told."""
+        try:
+            reply = await self._answered(wire, reader, prompts)
+            await reader.charge(reply, await self._signs.spent(self._talk.called))
+            return self._broken_off(reader, process) or endings.done(
+                reply, reader.trouble, reader.words, self._zone
+            )
         except RequestError as fault:
-            return self._refused(fault, reader, process)
+            await reader.charge(None, await self._signs.spent(self._talk.called))
+            said = f"{reason(fault)} {fault.data}"
+            return self._broken_off(reader, process, said) or endings.refused(
+                fault, reader.trouble, self._zone
+            )
         except ValidationError:
             return Result(
                 Outcome.FAILED, f"{self._program} has ended its turn with an answer that makes no sense"
             )
         except ConnectionError:
             return await self._died(process)
-        finally:
-            asking.cancel()
-            self._requests.drop()
-            await reader.end()
+
+    async def _answered(self, wire: Wire, reader: Reader, prompts: Prompts) -> schema.PromptResponse:
+        """The answer to the last prompt."""
+        while True:
+            await self._watch(prompts.present, wire, reader)
+            reply = schema.PromptResponse.model_validate(await prompts.present)
+            prompts.answered()
+            if not prompts.open:
+                return reply
 
     async def _watch(self, asking: asyncio.Task[Any], wire: Wire, reader: Reader) -> None:
         """Wait for the end of the turn, and end it where nothing comes of it any more."""
         now = asyncio.get_running_loop().time
         self._heard = now()
-        while not asking.done():
-            await asyncio.wait([asking], timeout=min(_LOOK, self._silence / 4))
+        while True:
+            done, _ = await asyncio.wait([asking], timeout=min(_LOOK, self._silence / 4))
+            if done:
+                return
             if self._cancelled is not None:
                 if now() - self._cancelled > _CANCEL_PATIENCE and not asking.done():
                     await self._close()  # whoever waits for its answer is told that it has ended
+                continue
+            for sign in () if wire.serving else await self._signs.new():
+                self._heard = now()
+                await reader.note(sign)
+            if self._patience.over is not None:
+                await self._cancel()
             elif wire.serving or reader.working:
                 self._heard = now()
             elif now() - self._heard > self._silence:
                 self._silent = True
                 await self._cancel()
 
+    async def _steer(self, text: str) -> None:
+        if self._prompts is None:
+            raise CannotSend("it has not begun its turn")
+        await self._prompts.steer(text)
+
     async def _cancel(self) -> None:
         if self._wire is not None:
             self._cancelled = asyncio.get_running_loop().time()
             with suppress(ConnectionError):
-                await self._wire.tell("session/cancel", {"sessionId": self._talk.session_id})
+                await self._wire.tell("session/cancel", {"sessionId": self._talk.called})
 
-    def _done(self, reply: schema.PromptResponse, reader: Reader, process: AgentProcess) -> Result:
-        trouble = reader.trouble
-        if self._silent:
-            return self._fallen_silent(reader, process, "")
-        if trouble is not None and trouble.ends:
-            return self._failed(trouble.text or reader.words, reader)
-        if reply.stop_reason == "end_turn":
-            return Result(Outcome.DONE, reader.words)
-        return Result(Outcome.FAILED, _STOPS[reply.stop_reason])
-
-    def _refused(self, fault: RequestError, reader: Reader, process: AgentProcess) -> Result:
-        if self._silent:
-            return self._fallen_silent(reader, process, f"{reason(fault)} {fault.data}")
-        kind = fault.data.get("errorKind") if isinstance(fault.data, dict) else None
-        limited = kind == "rate_limit" or speaks_of_limit(f"{fault.data}")
-        return self._failed(reason(fault), reader, limited=limited)
-
-    def _failed(self, text: str, reader: Reader, *, limited: bool = False) -> Result:
-        trouble = reader.trouble
-        if limited or speaks_of_limit(text) or (trouble is not None and trouble.limited):
-            resets_at = trouble.limit.resets_at if trouble is not None and trouble.limit is not None else None
-            return Result(Outcome.LIMITED, text, resets_at)
-        return Result(Outcome.FAILED, text)
-
-    def _fallen_silent(self, reader: Reader, process: AgentProcess, said: str) -> Result:
-        """An agent that waits for its limit tells it nowhere, or on its standard error alone."""
+    def _broken_off(self, reader: Reader, process: AgentProcess, said: str = "") -> Result | None:
+        """How a turn ended that we have ended; one that waits for its limit may have told so in its complaints."""
+        if self._patience.over is not None:
+            return endings.failed(self._patience.over.text, self._patience.over, self._zone)
+        if not self._silent:
+            return None
         text = f"{self._program} has told nothing for {self._silence:g} s; its turn was ended"
         signs = "\n".join((said, *process.complaints))
-        return self._failed(text, reader, limited=speaks_of_limit(signs))
+        return endings.failed(text, reader.trouble, self._zone, limited=speaks_of_limit(signs))
 
     async def _died(self, process: AgentProcess) -> Result:
         if self._stopping:
             return Result(Outcome.STOPPED)
+        if self._patience.over is not None:
+            return endings.failed(self._patience.over.text, self._patience.over, self._zone)
         if self._cancelled is not None:
             text = f"{self._program} has not ended its turn when it was told to, and was stopped"
             return Result(Outcome.FAILED, text)
@@ -255,19 +300,5 @@ class AcpAdapter(TurnAdapter):
             if self._process is not None:
                 self._process.complaints.append(f"an update that makes no sense: {fault.errors()[0]['msg']}")
             return
-        if told.session_id == self._talk.session_id:
+        if told.session_id == self._talk.called:
             await self._reader.take(told.update)
-
-
-def _serving(worktree: Worktree, terminals: Terminals, desk: Desk) -> Mapping[str, Service]:
-    """What we do for an agent, by the protocol's names."""
-    return {
-        "fs/read_text_file": worktree.read,
-        "fs/write_text_file": worktree.write,
-        "terminal/create": terminals.create,
-        "terminal/output": terminals.output,
-        "terminal/wait_for_exit": terminals.wait,
-        "terminal/kill": terminals.kill,
-        "terminal/release": terminals.release,
-        "elicitation/create": desk.fill,
-    }

@@ -10,6 +10,7 @@ from acp.exceptions import RequestError
 from pydantic import TypeAdapter
 
 from adapters.acp.calls import Call
+from adapters.acp.quirks import Quirks
 from adapters.requests import Requests
 from orchestrator.agent import PermissionRequest, Question
 
@@ -23,9 +24,10 @@ _CUSTOM = "_custom"
 class Desk:
     """Where an agent's requests wait for people, however long that takes."""
 
-    def __init__(self, requests: Requests, workdir: str) -> None:
+    def __init__(self, requests: Requests, workdir: str, quirks: Quirks) -> None:
         self._requests = requests
         self._workdir = workdir
+        self._quirks = quirks
         self.denied: list[tuple[str, str]] = []
         """What was denied in this turn, and the words with which."""
 
@@ -56,22 +58,24 @@ class Desk:
         if isinstance(form, schema.CreateOtherElicitationRequest):
             raise RequestError.invalid_params({"details": f"a request of mode {form.mode} cannot be asked"})
         fields = form.requested_schema.properties or {}
+        free = _free_words(fields)
         content: dict[str, Any] = {}
         for name, asked in fields.items():
-            if name.endswith(_CUSTOM) and name.removesuffix(_CUSTOM) in fields:
+            if name in free.values():
                 continue
-            answer = await self._field(form.message if not content else "", name, asked, fields)
+            message = "" if content or self._quirks.question_is_title else form.message
+            answer = await self._field(message, name, asked, free.get(name))
             if answer is None:
                 return {"action": "cancel"}
             content |= answer
         return {"action": "accept", "content": content}
 
-    async def _field(
-        self, message: str, name: str, asked: Any, fields: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
-        """Ask for one field until the answer fits it; None where nobody is to be asked any more."""
+    async def _field(self, message: str, name: str, asked: Any, free: str | None) -> dict[str, Any] | None:
+        """Ask for one field until the answer fits it, or its field for *free* words; None where nobody is to be asked
+        any more."""
         values = _values(asked)
-        lines = [message, *_lines(name, asked, message)]
+        about = _lines(name, asked, message, titled=self._quirks.question_is_title)
+        lines = [message, *about]
         while True:
             text = "\n".join(filter(None, lines))
             choice = await self._ask(Question(uuid4().hex, text, tuple(values)))
@@ -80,9 +84,9 @@ class Desk:
             try:
                 return {name: _read(asked, choice, values)}
             except ValueError as fault:
-                if name + _CUSTOM in fields:
-                    return {name + _CUSTOM: choice}
-                lines = [message, *_lines(name, asked, message), f"(Not understood: {fault})"]
+                if free is not None:
+                    return {free: choice}
+                lines = [message, *about, f"(Not understood: {fault})"]
 
     async def _ask(self, request: Question | PermissionRequest) -> str | None:
         """What people chose; None where the turn was ended meanwhile."""
@@ -112,9 +116,22 @@ def _values(asked: Any) -> dict[str, Any]:
     return {option.title: option.const for option in _options(asked)}
 
 
-def _lines(name: str, asked: Any, message: str) -> list[str]:
+def _free_words(fields: Mapping[str, Any]) -> dict[str, str]:
+    """By the name of a field with choices, that of the one for words of one's own beside it."""
+    found = {}
+    for name, asked in fields.items():
+        note = (getattr(asked, "field_meta", None) or {}).get("codex")
+        if isinstance(note, Mapping) and note.get("role") == "user_note":
+            found[str(note.get("questionId"))] = name
+        elif name.endswith(_CUSTOM) and name.removesuffix(_CUSTOM) in fields:
+            found[name.removesuffix(_CUSTOM)] = name
+    return found
+
+
+def _lines(name: str, asked: Any, message: str, *, titled: bool) -> list[str]:
     """What is asked, beside the form's *message*, and what the choices mean."""
-    label = getattr(asked, "description", None) or getattr(asked, "title", None) or name
+    title, more = getattr(asked, "title", None), getattr(asked, "description", None)
+    label = (title if titled else more) or title or more or name
     lines = [] if message and _options(asked) else [label]
     lines += [f"- {one.title}: {one.description}" for one in _options(asked) if one.description]
     if isinstance(asked, schema.MultiSelectPropertySchema):

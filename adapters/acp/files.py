@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 from acp import schema
 from acp.exceptions import RequestError
+
+from orchestrator.runs import beneath
 
 _READ_MAX = 16 * 1024**2
 """Bytes of a file that are read."""
@@ -51,7 +52,7 @@ class Worktree:
     def _read(self, path: str) -> str:
         real = self.inside(path)
         try:
-            with _opened(real, os.O_RDONLY) as descriptor:
+            with self._opened(real, os.O_RDONLY) as descriptor:
                 told = os.fstat(descriptor.fileno())
                 if not S_ISREG(told.st_mode):
                     raise RequestError(_INVALID, f"{path} is not a file")
@@ -63,9 +64,10 @@ class Worktree:
 
     def _write(self, path: str, content: str) -> None:
         real = self.inside(path)
+        if os.path.relpath(real, self._root).split(os.sep)[0] == ".git":
+            raise RequestError(_INVALID, f"{path} is git's own: it is not written through us")
         try:
-            Path(real).parent.mkdir(parents=True, exist_ok=True)
-            with _opened(real, os.O_WRONLY | os.O_CREAT) as file:
+            with self._opened(real, os.O_WRONLY | os.O_CREAT) as file:
                 if not S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise RequestError(_INVALID, f"{path} is not a file")
                 file.truncate(0)
@@ -73,11 +75,11 @@ class Worktree:
         except OSError as fault:
             raise _refused(path, fault) from fault
 
-
-def _opened(path: str, flags: int) -> Any:
-    """Opened without following a link that was put there meanwhile, and without waiting for a pipe's other end."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    return os.fdopen(descriptor, "wb" if flags & os.O_WRONLY else "rb", buffering=0)
+    def _opened(self, real: str, flags: int) -> Any:
+        """Opened without following a link that was put there meanwhile."""
+        writes = bool(flags & os.O_WRONLY)
+        descriptor = beneath.opened(self._root, os.path.relpath(real, self._root), flags, make=writes)
+        return os.fdopen(descriptor, "wb" if writes else "rb", buffering=0)
 
 
 def _refused(path: str, fault: OSError) -> RequestError:

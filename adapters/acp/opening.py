@@ -28,10 +28,17 @@ class Conversation:
     """An open conversation."""
 
     session_id: str
+    """The agent's id of it, by which it can be opened again."""
+    called: str
+    """What it is called while it is open."""
     quirks: Quirks
     resumed: bool
     replayed: bool
     """What was said in it before was told again, and some of it may still come."""
+    lost: bool
+    """Another one was to be opened, which the agent does not have any more."""
+    steered: bool
+    """The agent takes words within its turn, by an extension of the protocol that two bridges share."""
 
 
 class Opening:
@@ -50,13 +57,23 @@ class Opening:
         quirks = find(str(_mapping(hello.get("agentInfo")).get("name")), self._program)
         self._methods = [one for one in hello.get("authMethods") or () if isinstance(one, Mapping)]
         await self._sign_in(quirks)
-        method, session = await self._open_session(able)
-        session_id = session.get("sessionId") or self._context.session_id
-        if not isinstance(session_id, str):
+        known = self._context.session_id
+        method, session = await self._open_session(able, quirks)
+        called = session.get("sessionId")
+        if not isinstance(called, str):
             raise UserError(f"{self._program} has opened a conversation without an id")
-        await self._set("mode", session_id, session)
-        await self._set("model", session_id, session)
-        return Conversation(session_id, quirks, method != "session/new", method == "session/load")
+        await self._set("mode", called, session)
+        await self._set("model", called, session)
+        resumed = method != "session/new"
+        return Conversation(
+            str(known) if resumed else called,
+            called,
+            quirks,
+            resumed,
+            replayed=method == "session/load",
+            lost=known is not None and not resumed,
+            steered=_steered(hello),
+        )
 
     async def _introduce(self) -> dict[str, Any]:
         we = {"name": "agent-queue", "title": "agent-queue", "version": version("agent-queue")}
@@ -78,18 +95,19 @@ class Opening:
         if method is not None:
             await self._ask("authenticate", {"methodId": method})
 
-    async def _open_session(self, able: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Go on with the conversation that we know, if the agent still knows it; else begin one."""
+    async def _open_session(self, able: Mapping[str, Any], quirks: Quirks) -> tuple[str, dict[str, Any]]:
+        """Go on with the conversation that we know, if the agent still has it, else begin one: how, and its state."""
         servers = [_server(name, one) for name, one in self._context.config.get("mcp_servers", {}).items()]
         params = {"cwd": self._context.workdir, "mcpServers": servers}
-        method = None
-        if self._context.session_id is not None:
+        known, method = self._context.session_id, None
+        if known is not None:
             resumes = "resume" in _mapping(able.get("sessionCapabilities"))
             method = "session/resume" if resumes else "session/load" if able.get("loadSession") else None
         if method is not None:
+            called = quirks.loads.format(known) if method == "session/load" else known
             try:
-                known = {**params, "sessionId": self._context.session_id}
-                return method, await self._wire.ask(method, known, _PATIENCE)
+                known_as = {**params, "sessionId": called}
+                return method, {**await self._wire.ask(method, known_as, _PATIENCE), "sessionId": called}
             except RequestError as fault:
                 if fault.code == _AUTH_REQUIRED:
                     raise self._refused(method, fault) from fault
@@ -143,6 +161,11 @@ def sign_in_words(methods: list[Mapping[str, Any]]) -> str:
     return "It is not signed in: sign in once as the daemon's user, or name its key in `runs.pass_env`" + (
         f"; `auth_method` of the agent can be {known}." if known else "."
     )
+
+
+def _steered(hello: Mapping[str, Any]) -> bool:
+    """Whether the agent says that it takes words within its turn."""
+    return _mapping(_mapping(hello.get("_meta")).get("steering")).get("supported") is True
 
 
 def _server(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

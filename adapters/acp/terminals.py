@@ -1,9 +1,9 @@
-"""Commands that an agent runs through us: in its worktree, in its environment, and not beyond its run."""
+"""Commands that an agent runs through us: in its worktree, its sandbox and environment, and not beyond its run."""
 
 import asyncio
 import itertools
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from acp import schema
@@ -11,6 +11,7 @@ from acp.exceptions import RequestError
 
 from adapters.acp.files import Worktree
 from adapters.process import AgentProcess
+from orchestrator.runs import sandbox
 from orchestrator.runs.process import MARK
 
 _OUTPUT_MAX = 1024 * 1024
@@ -21,10 +22,13 @@ _INVALID, _MISSING = -32602, -32002
 class Terminals:
     """The commands of one run."""
 
-    def __init__(self, worktree: Worktree, env: Mapping[str, str], grace: float) -> None:
+    def __init__(
+        self, worktree: Worktree, env: Mapping[str, str], grace: float, wrapper: Sequence[str] = ()
+    ) -> None:
         self._worktree = worktree
         self._env = env
         self._grace = grace
+        self._wrapper = wrapper
         self._ids = itertools.count(1)
         self._open: dict[str, _Terminal] = {}
 
@@ -32,12 +36,12 @@ class Terminals:
         """`terminal/create`. A command without arguments is a line for the shell."""
         asked = schema.CreateTerminalRequest.model_validate(params)
         argv = [asked.command, *asked.args] if asked.args else ["/bin/sh", "-c", asked.command]
-        env = {**self._env, **{one.name: one.value for one in asked.env or ()}}
-        if MARK in self._env:
-            env[MARK] = self._env[MARK]
+        own = {one.name: one.value for one in asked.env or () if one.name != MARK}
         cwd = self._worktree.inside(asked.cwd or ".")
         try:
-            process = await AgentProcess.start(argv, cwd=cwd, env=env)
+            if self._wrapper:  # which must not be started with what the agent says
+                argv, own = [*sandbox.within(self._wrapper, cwd, own), *argv], {}
+            process = await AgentProcess.start(argv, cwd=cwd, env={**self._env, **own})
         except (OSError, ValueError) as fault:
             raise RequestError(_INVALID, f"cannot start {asked.command}: {fault}") from fault
         await process.close_input()

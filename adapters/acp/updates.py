@@ -6,7 +6,10 @@ from typing import Any
 from acp import schema
 
 from adapters.acp.calls import Call, Told
-from adapters.acp.quirks import Quirks, Trouble
+from adapters.acp.quirks import Quirks
+from adapters.acp.standing import Spent
+from adapters.acp.troubles import Trouble
+from adapters.acp.waiting import Patience
 from adapters.streaming import Stream
 from orchestrator.agent import OnEvent, Text, Thinking, Usage
 from orchestrator.words import plain
@@ -15,25 +18,45 @@ _PLAN_MAX = 12
 """Entries of a plan that are told."""
 _PLAN_MARKS = {"completed": "✅", "in_progress": "▶️"}
 _LATER = "▫️"
+_WORK = (
+    schema.AgentThoughtChunk,
+    schema.AgentMessageChunk,
+    schema.ToolCallStart,
+    schema.ToolCallProgress,
+    schema.AgentPlanUpdate,
+)
+"""What an agent tells whose model answers."""
 
 
 class Reader:
     """Reads the updates of one conversation."""
 
-    def __init__(self, quirks: Quirks, stream: Stream, tell: OnEvent, *, resumed: bool) -> None:
+    def __init__(
+        self,
+        quirks: Quirks,
+        stream: Stream,
+        tell: OnEvent,
+        patience: Patience,
+        *,
+        resumed: bool,
+        spent: Spent | None = None,
+    ) -> None:
+        """*spent* is what the conversation has used up to now, where that is known."""
         self._quirks = quirks
         self._stream = stream
         self._tell = tell
+        self._patience = patience
         self._calls: dict[str, Call] = {}
         self._thought = ""
         self._said: list[str] = []
         self._message: str | None = None
         self._plan = ""
         self._cost = 0.0
+        self._spent = spent
         # What a conversation has cost before is not told by those who add it up over their processes.
         self._charged: float | None = None if resumed and quirks.cost_of_conversation else 0.0
         self.trouble: Trouble | None = None
-        """The last that was told in this turn."""
+        """The last that was told in this turn, and was not overcome."""
 
     @property
     def working(self) -> bool:
@@ -48,6 +71,7 @@ class Reader:
     def begin(self) -> None:
         """A turn begins."""
         self._said, self._message, self.trouble = [], None, None
+        self._patience.begin()
         self._calls.clear()
 
     async def end(self) -> None:
@@ -59,9 +83,10 @@ class Reader:
     async def take(self, update: Any) -> None:
         """Tell what *update* has to tell."""
         if found := self._quirks.trouble(update.field_meta or {}):
-            self.trouble = found
-            if found.limit is not None:
-                await self._tell(found.limit)
+            await self.note(found)
+        elif isinstance(update, _WORK) and self.trouble is not None and self.trouble.waits:
+            self.trouble = None
+            self._patience.begin()
         if not isinstance(update, schema.AgentThoughtChunk):
             await self._end_thought()
         match update:
@@ -80,6 +105,14 @@ class Reader:
                     self._charged = amount
                 self._cost = amount
 
+    async def note(self, found: Trouble) -> None:
+        """Take what was told of a trouble; people are told once that it is refused, however often it tries."""
+        waits = self.trouble is not None and self.trouble.waits
+        self.trouble = found
+        self._patience.note(found)
+        if found.limit is not None and not (waits and found.waits):
+            await self._tell(found.limit)
+
     async def call(self, told: Told) -> Call:
         """The tool call that a request is about; people have been told of it."""
         await self._end_thought()
@@ -87,8 +120,17 @@ class Reader:
         await self._begin(call)
         return call
 
-    async def charge(self, reply: schema.PromptResponse) -> None:
-        """Tell what the turn has used, once."""
+    async def charge(self, reply: schema.PromptResponse | None, spent: Spent | None) -> None:
+        """Tell what the turn has used, once: by what the conversation has *spent*, else by the answer to the prompt."""
+        if self._spent is not None and spent is not None:
+            tokens, money = spent.tokens - self._spent.tokens, spent.cost - self._spent.cost
+            self._spent = spent
+            if tokens or money:
+                await self._tell(Usage(tokens, round(money, 9)))
+        elif reply is not None:
+            await self._charge(reply)
+
+    async def _charge(self, reply: schema.PromptResponse) -> None:
         used = list(_used(reply))
         cost = max(0.0, self._cost - (self._charged or 0.0))
         self._charged = max(self._cost, self._charged or 0.0) if self._cost else self._charged

@@ -16,6 +16,9 @@ from adapters.options import AgentOptions
 from orchestrator.errors import UserError
 from orchestrator.support import Support, full
 
+BUNDLED = Path(sdk.__file__).parent / "_bundled" / "claude"
+"""The program that the SDK brings."""
+
 
 def _like(pattern: str, rule: str) -> AfterValidator:
     """Text that fits *pattern*, which *rule* says in words."""
@@ -130,8 +133,7 @@ def check(config: dict[str, Any]) -> None:
             raise UserError(
                 f"mcp_servers.{name} of a claude agent: there is no program {program!r} on this host's PATH"
             )
-    bundled = Path(sdk.__file__).parent / "_bundled" / "claude"
-    if not path and not bundled.exists() and not shutil.which("claude"):
+    if not path and not BUNDLED.exists() and not shutil.which("claude"):
         raise UserError(
             "Claude Code is not installed: this build of claude-agent-sdk does not bring it along;"
             " install it and give its path as cli_path"
@@ -182,6 +184,11 @@ as root Claude Code refuses it unless `IS_SANDBOX=1` is set.
 A request shows the exact command, or the change as a diff. Words in place of allow or deny deny it and are told to the
 agent. A question of several is answered one after the other; where several answers may be chosen, with numbers or names
 separated by commas, and always with other words.
+
+In a project's [sandbox](../host.md) it reads your `settings.json`, `CLAUDE.md`, agents, commands, hooks, output
+styles, plugins, rules and skills of `~/.claude` (or `CLAUDE_CONFIG_DIR`), `add_dirs`, and the programs of
+`mcp_servers`. It signs in with a copy of `.credentials.json`. Conversations and all else are the project's own;
+`~/.claude.json`, with the MCP servers of your user, is not there.
 
 ## Limits
 

@@ -11,7 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -20,7 +20,7 @@ import claude_agent_sdk as sdk
 from adapters.claude.about import Options
 from adapters.claude.asking import Desk
 from adapters.claude.events import Reader
-from adapters.claude.launching import environment, sdk_options, servers_file
+from adapters.claude.launching import Files, conversations, sdk_options
 from adapters.claude.limits import Limits
 from adapters.claude.usage import Meter, counted_before
 from orchestrator.agent import (
@@ -59,7 +59,7 @@ class ClaudeAdapter:
     def __init__(self, stop_grace: float) -> None:
         self._grace = stop_grace
         self._client: sdk.ClaudeSDKClient | None = None
-        self._servers: IO[str] | None = None
+        self._files = Files()
         self._closing = asyncio.Lock()
         self._stderr: deque[str] = deque(maxlen=20)
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
@@ -80,7 +80,7 @@ class ClaudeAdapter:
         self._settings = Options(**{name: context.config[name] for name in known})
         self._desk = Desk(context.workdir)
         self._limits = Limits(self._settings.retry_patience)
-        self._servers = servers_file(self._settings)
+        self._files.write(context, self._settings)
         try:
             if context.session_id is None or not await self._resumed(context.session_id):
                 await self._begun()
@@ -147,8 +147,8 @@ class ClaudeAdapter:
 
     async def _resumed(self, session_id: str) -> bool:
         """Go on with a conversation; False where it is lost, as where the CLI was killed in its first request."""
-        env = environment(self._context, self._settings)
-        before = await asyncio.to_thread(counted_before, session_id, env)
+        folder = conversations(self._context, self._settings)
+        before = await asyncio.to_thread(counted_before, session_id, folder)
         try:
             await self._connect(resume=session_id)
         except sdk.ResultError as fault:
@@ -169,7 +169,7 @@ class ClaudeAdapter:
             self._context,
             self._settings,
             session=session,
-            servers=self._servers,
+            files=self._files,
             may_use=self._desk.may_use,
             stderr=self._stderr.append,
         )
@@ -182,8 +182,7 @@ class ClaudeAdapter:
 
     async def _close(self) -> None:
         async with self._closing:
-            if self._servers is not None:
-                self._servers.close()
+            self._files.close()
             client, self._client = self._client, None
             if client is None:
                 return

@@ -1,29 +1,66 @@
 """How Claude Code is started: our settings as the SDK's options."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
-from typing import IO, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import claude_agent_sdk as sdk
 from claude_agent_sdk.types import SystemPromptPreset
 
-from adapters.claude.about import Options
+from adapters import sandboxing
+from adapters.claude.about import BUNDLED, Options
+from adapters.sign_in import SignIn
 from orchestrator.agent import MANNERS, RunContext
+from orchestrator.runs import sandbox
 
 _MAX_LINE = 64 * 1024**2
 """Bytes of one message of the CLI; the SDK's own limit of 1 MiB is less than one large file."""
 
 
-def servers_file(settings: Options) -> IO[str] | None:
-    """A file of the tool servers, which may hold secrets: only we can read it, and it goes when it is closed."""
-    if not settings.mcp_servers:
-        return None
-    servers = {name: _server(one.model_dump()) for name, one in settings.mcp_servers.items()}
-    file = tempfile.NamedTemporaryFile("w", prefix="agent-queue-mcp-", suffix=".json")  # noqa: SIM115 - kept open
-    json.dump({"mcpServers": servers}, file)
-    file.flush()
-    return file
+class Files:
+    """Files of ours by which the CLI is started: only we can read them, and they go when they are closed."""
+
+    def __init__(self) -> None:
+        self.servers: Path | None = None
+        """The tool servers, which may hold secrets; None where there are none."""
+        self.program: str | None = None
+        """The program to start; None for the SDK's own."""
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._sign_in = SignIn()
+
+    def write(self, context: RunContext, settings: Options) -> None:
+        """Write what this run needs. UserError where the CLI cannot work in the run's sandbox."""
+        sandboxing.need_network(context, "Claude Code")
+        self._folder = tempfile.TemporaryDirectory(prefix="agent-queue-claude-")
+        folder = Path(self._folder.name)
+        if settings.mcp_servers:
+            servers = {name: _server(one.model_dump()) for name, one in settings.mcp_servers.items()}
+            self.servers = folder / "mcp.json"
+            self.servers.write_text(json.dumps({"mcpServers": servers}))
+        self.program = self._launcher(folder, context, settings) if context.wrapper else settings.cli_path
+
+    def close(self) -> None:
+        """Remove them."""
+        self._sign_in.end()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _launcher(self, folder: Path, context: RunContext, settings: Options) -> str | None:
+        """A program that starts the CLI in its sandbox: the SDK takes a path, and no words before it."""
+        program = settings.cli_path or (str(BUNDLED) if BUNDLED.exists() else shutil.which("claude"))
+        if program is None:
+            return None
+        commands = [one.command for one in settings.mcp_servers.values() if one.command]
+        shown = [*map(Path, settings.add_dirs), *([self.servers] if self.servers else [])]
+        within = replace(context, env=environment(context, settings))
+        self._sign_in = sandboxing.sign_in(within, sandboxing.CLAUDE)
+        self._sign_in.begin()
+        words = sandboxing.wrapper(within, [program, *commands], sandboxing.CLAUDE, shown)
+        return str(sandbox.launcher(folder / "claude", words, program))
 
 
 def environment(context: RunContext, settings: Options) -> dict[str, str]:
@@ -31,12 +68,18 @@ def environment(context: RunContext, settings: Options) -> dict[str, str]:
     return {**context.env, **settings.env}
 
 
+def conversations(context: RunContext, settings: Options) -> Path:
+    """The CLI's own folder, as we see it."""
+    place = sandboxing.CLAUDE[0].place(environment(context, settings))
+    return sandbox.outside(context.wrapper, place) or place
+
+
 def sdk_options(
     context: RunContext,
     settings: Options,
     *,
     session: dict[str, Any],
-    servers: IO[str] | None,
+    files: Files,
     may_use: sdk.CanUseTool,
     stderr: Callable[[str], None],
 ) -> sdk.ClaudeAgentOptions:
@@ -51,12 +94,12 @@ def sdk_options(
         can_use_tool=may_use,
         allowed_tools=list(settings.allowed_tools),
         disallowed_tools=list(settings.disallowed_tools),
-        mcp_servers=servers.name if servers else {},
+        mcp_servers=files.servers or {},
         model=settings.model,
         fallback_model=settings.fallback_model,
         max_turns=settings.max_turns,
         add_dirs=list(settings.add_dirs),
-        cli_path=settings.cli_path,
+        cli_path=files.program,
         cwd=context.workdir,
         # The SDK adds the supervisor's own environment below this one, which was built the same way.
         env={**environment(context, settings), "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1"},

@@ -6,7 +6,6 @@ told is told with the result, so that every token counts once.
 
 import glob
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,11 +95,10 @@ class Meter:
             yield Usage(0, cost=cost)
 
 
-def counted_before(session_id: str, env: Mapping[str, str]) -> Mapping[str, Any]:
-    """What the CLI has noted of the usage of a conversation: once resumed, it goes on counting from there."""
-    home = env.get("CLAUDE_CONFIG_DIR") or os.path.join(env.get("HOME", "~"), ".claude")
+def counted_before(session_id: str, folder: Path) -> Mapping[str, Any]:
+    """What the CLI has noted, in its *folder*, of the usage of a conversation: it will go on counting from there."""
     noted: Mapping[str, Any] = {}
-    for path in Path(home).expanduser().glob(f"projects/*/{glob.escape(session_id)}.jsonl"):
+    for path in folder.glob(f"projects/*/{glob.escape(session_id)}.jsonl"):
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if '"cost-state"' in line and (entry := _entry(line)).get("type") == "cost-state":

@@ -159,6 +159,13 @@ With `on-request` commands are not asked, and the sandbox holds them; asked is w
 and what Codex deems dangerous. `danger-full-access` switches the sandbox off, and with `never`
 nothing is asked: both have to be written by somebody, and together they let it do whatever the daemon's user can.
 
+In a project's [sandbox](../host.md) that one protects, in place of Codex's own, which a host may forbid within:
+commands and Codex itself write in the worktree, or nowhere in it with `sandbox: read-only`, and cannot read your home
+folder, but they have the network unless `host.sandbox_network` takes it away. What is asked stays as it is, and what a
+person allows runs within it as well. Codex reads your `config.toml`, `AGENTS.md`, prompts and rules there, and signs
+in with a copy of `auth.json`; conversations and all else are the project's own. A program of its MCP servers that lies
+in your home folder has to be named in `host.sandbox_readable`.
+
 ## What to know
 
 - Words beside a denial are given to it within its turn.

@@ -8,10 +8,11 @@ from adapters.codex.asking import Desk
 from adapters.codex.client import Client, Fault, Json, Refused
 from adapters.codex.events import Reader
 from adapters.codex.faults import UNAUTHORIZED, ending, retrying, status
-from adapters.codex.launching import argv, rules
+from adapters.codex.launching import argv, rules, wrapper
 from adapters.codex.limits import Limits
 from adapters.process import AgentProcess
 from adapters.requests import TAKEN_BACK
+from adapters.sandboxing import CODEX, Belongings
 from adapters.turns import TurnAdapter
 from orchestrator.agent import (
     AgentAdapter,
@@ -58,6 +59,9 @@ class CodexAdapter(TurnAdapter):
         self._streamed: set[str] = set()
         self._retried = False
 
+    def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
+        return CODEX
+
     async def _open(self, context: RunContext) -> None:
         given = {key: value for key, value in context.config.items() if key not in _OURS}
         self._options = Options.model_validate(given)
@@ -67,11 +71,17 @@ class CodexAdapter(TurnAdapter):
             self._reader.items,
             self._requests.ask,
             self._steer,
-            sandboxed=self._options.sandbox != "danger-full-access",
+            sandboxed=not context.wrapper and self._options.sandbox != "danger-full-access",
         )
         line = argv(self._options, context)
         try:
-            self._process = await AgentProcess.start(line, cwd=context.workdir, env=context.env, apart=True)
+            self._process = await AgentProcess.start(
+                line,
+                cwd=context.workdir,
+                env=context.env,
+                wrapper=wrapper(self._options, context),
+                apart=True,
+            )
         except OSError as fault:
             raise UserError(f"Codex cannot be started: {line[0]}: {fault.strerror}") from fault
         self._client = Client(self._process)
@@ -91,7 +101,7 @@ class CodexAdapter(TurnAdapter):
         await self._client.notify("initialized")
         thread = await self._resume(context) if context.session_id else None
         # A new thread takes the server's own folder: one that is named would be noted down as trusted by the user.
-        thread = thread or await self._client.call("thread/start", **rules(self._options, context.env))
+        thread = thread or await self._client.call("thread/start", **rules(self._options, context))
         self._thread = thread["thread"]["id"]
         self._reader.model = thread["model"]
         self._effort = self._options.effort or thread["reasoningEffort"]
@@ -105,7 +115,7 @@ class CodexAdapter(TurnAdapter):
                 threadId=context.session_id,
                 cwd=context.workdir,
                 excludeTurns=True,
-                **rules(self._options, context.env),
+                **rules(self._options, context),
             )
         except Refused as fault:
             words = f"_Codex no longer has the former conversation ({plain(str(fault))}): this is a new one._"

@@ -63,7 +63,9 @@ Any program that does a task and ends: a script, `aider`, a program of yours.
 
 Nothing but the program itself. `agent add fixer command -- ./fix.sh --model small` adds it; a path with a slash is of
 the worktree, anything else is looked for on the PATH. The program runs as the daemon's user in the task's worktree, in
-an environment that is built and not inherited: name what it needs besides in `runs.pass_env`.
+an environment that is built and not inherited: name what it needs besides in `runs.pass_env`. In a project's
+[sandbox](../host.md) the program itself can be read wherever it is; what else it needs of the home folder goes into
+`host.sandbox_readable`.
 
 ## How it is spoken to
 

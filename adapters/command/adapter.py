@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 
+from adapters import sandboxing
 from adapters.process import AgentProcess
 from orchestrator.agent import (
     CannotSend,
@@ -58,8 +59,6 @@ def make(stop_grace: float) -> "CommandAdapter":
 class CommandAdapter:
     """Runs the configured program once."""
 
-    wraps = True
-
     def __init__(self, stop_grace: float) -> None:
         self._grace = stop_grace
         self._process: AgentProcess | None = None
@@ -77,7 +76,10 @@ class CommandAdapter:
         found = shutil.which(argv[0], path=context.env.get("PATH"))
         try:
             self._process = await AgentProcess.start(
-                [found or argv[0], *argv[1:]], cwd=context.workdir, env=context.env, wrapper=context.wrapper
+                [found or argv[0], *argv[1:]],
+                cwd=context.workdir,
+                env=context.env,
+                wrapper=sandboxing.wrapper(context, argv[:1]),
             )
         except OSError as fault:
             raise UserError(f"cannot start {shlex.join(argv)}: {fault.strerror}") from fault

@@ -96,6 +96,11 @@ update itself. A `permission` in the setting `config` comes after ours and may a
   environment of every command that it runs. Leave out what the agent must not know.
 - A command that it may run has the server's password in its environment. What may run commands can do what you can.
 
+In a project's [sandbox](../host.md) it reads your `opencode.json`, `AGENTS.md`, agents, commands, plugins, skills and
+themes of `~/.config/opencode`, and signs in with a copy of `auth.json`. Conversations and all else are the project's
+own: `opencode --session` does not find them outside. It needs the sandbox's network, its server listens on loopback
+there.
+
 ## Good to know
 
 - A refusal tells the agent why and lets it go on. Where it asks for several things at once, refusing one refuses all.

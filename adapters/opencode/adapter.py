@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
+from adapters import sandboxing
 from adapters.opencode import asking, config
 from adapters.opencode.about import Options
 from adapters.opencode.client import Json, Refused
@@ -15,6 +16,7 @@ from adapters.opencode.reading import Piece, Reader
 from adapters.opencode.server import Server
 from adapters.opencode.turn import Turn
 from adapters.requests import TAKEN_BACK
+from adapters.sandboxing import OPENCODE, Belongings
 from adapters.turns import TurnAdapter
 from orchestrator.agent import AgentAdapter, CannotSend, Event, Outcome, RateLimit, Result, RunContext
 from orchestrator.errors import UserError
@@ -47,12 +49,18 @@ class OpenCodeAdapter(TurnAdapter):
         """What is to be told with the first turn."""
         self._present: Turn | None = None
 
+    def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
+        return OPENCODE
+
     async def _open(self, context: RunContext) -> None:
         own = {name: value for name, value in context.config.items() if name in Options.model_fields}
         self._options = Options.model_validate(own)
         self._mark = context.env.get(MARK)
         env = config.environment(context.env, self._options.config, self._options.mcp_servers)
-        self._server = await Server.start(self._options.path, cwd=context.workdir, env=env)
+        sandboxing.need_network(context, "OpenCode")
+        commands = [one["command"] for one in self._options.mcp_servers.values() if "command" in one]
+        wrapper = sandboxing.wrapper(context, [self._options.path, *commands], OPENCODE)
+        self._server = await Server.start(self._options.path, cwd=context.workdir, env=env, wrapper=wrapper)
         await self._server.listening()
         self._talk = Conversation(self._server, self._options)
         try:

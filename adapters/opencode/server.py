@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from adapters.process import AgentProcess
 from orchestrator.errors import UserError
@@ -29,14 +29,19 @@ class Server:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, program: str, *, cwd: str, env: Mapping[str, str]) -> "Server":
-        """Start *program*; returns once it runs, which is before it listens. UserError where it cannot be started."""
+    async def start(
+        cls, program: str, *, cwd: str, env: Mapping[str, str], wrapper: Sequence[str] = ()
+    ) -> "Server":
+        """Start *program* behind *wrapper*; returns once it runs, which is before it listens. UserError."""
         password = secrets.token_urlsafe()
         argv = [program, "serve", "--hostname", "127.0.0.1", "--port", "0"]
         found = shutil.which(os.path.expanduser(program), path=env.get("PATH"))
         try:
             started = await AgentProcess.start(
-                [found or program, *argv[1:]], cwd=cwd, env={**env, "OPENCODE_SERVER_PASSWORD": password}
+                [found or program, *argv[1:]],
+                cwd=cwd,
+                env={**env, "OPENCODE_SERVER_PASSWORD": password},
+                wrapper=wrapper,
             )
         except OSError as fault:
             raise UserError(f"OpenCode cannot be started as {program}: {fault.strerror}") from fault

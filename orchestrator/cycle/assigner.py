@@ -7,6 +7,7 @@ from orchestrator import budgeting, planning
 from orchestrator.host import Host
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.limits import Limits
+from orchestrator.runs.meter import rest, used_up
 from orchestrator.scheduler import Assignment, schedule
 from orchestrator.settings import SchedulingSettings
 from orchestrator.spending import Unit
@@ -61,6 +62,9 @@ class Assigner:
 
     async def _assign(self, tx: Tx, assignment: Assignment, now: float) -> None:
         task = await tasks.get(tx, assignment.task_id)
+        if full := await used_up(tx, task):  # its last run ended by itself with the use that was too much
+            await rest(tx, self._lifecycle, task, *full)
+            return
         project = await projects.get(tx, assignment.project_id)
         if project.repo_id is None:
             raise ValueError(f"project {project.id} was scheduled without a repository")

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from orchestrator.runs.folder import RunFolder
 from orchestrator.settings import DeliverySettings
 from orchestrator.store import inbox, messages, outbox, runs, spending
 from orchestrator.store.database import Database
@@ -56,6 +57,7 @@ class Cleaner:
             wanted = await messages.files_held(tx)
         gone += await asyncio.to_thread(_remove_worktrees, aside)
         gone += await asyncio.to_thread(_remove_old, self._attachments, wanted, before)
+        await asyncio.to_thread(_remove_groups, self._folders, living)
         return gone + await asyncio.to_thread(_remove_old, self._folders, living, before)
 
 
@@ -64,6 +66,13 @@ def _remove_worktrees(orphans: Sequence[Path]) -> int:
     for path in orphans:
         worktrees.discard(path)
     return len(orphans)
+
+
+def _remove_groups(folders: Path, living: set[str]) -> None:
+    """Remove the control groups of runs that are over: at their end, a process may have been in one."""
+    for path in folders.glob("*/cgroup.json"):
+        if path.parent.name not in living:
+            RunFolder(path.parent).remove_group()
 
 
 def _remove_old(folder: Path, held: set[str], before: float) -> int:

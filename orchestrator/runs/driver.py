@@ -16,15 +16,16 @@ from orchestrator import jobs
 from orchestrator.agent import RunContext
 from orchestrator.errors import OrchestratorError, UserError
 from orchestrator.lifecycle import Lifecycle, duration
-from orchestrator.projects import Agent, Project, Repo, Sandbox
-from orchestrator.runs import control, journal, process, received, sandbox
+from orchestrator.projects import Agent, Project, Repo
+from orchestrator.runs import control, journal, process, received
 from orchestrator.runs.asking import interrupted
 from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.profiles import Profiles, profile_of
 from orchestrator.runs.prompt import build_env, build_prompt
 from orchestrator.runs.recorder import Recorder, retry_delay
-from orchestrator.settings import HostSettings, RunSettings, bytes_of
+from orchestrator.runs.sandboxes import Sandboxes
+from orchestrator.settings import RunSettings, bytes_of
 from orchestrator.store import messages, projects, runs, tasks
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import key_of
@@ -51,7 +52,7 @@ class Tools:
     recorder: Recorder
     finisher: Finisher
     settings: RunSettings
-    host: HostSettings
+    sandboxes: Sandboxes
     profiles: Profiles
     attachments: Path
     """Where what people send is kept."""
@@ -163,7 +164,9 @@ class Driver:
     async def _end_tree(self) -> None:
         """End all that belongs to the run, and say what cannot be ended."""
         supervisor, known = self._folder.read_supervisor(), self._folder.read_known()
-        left = await process.end_tree(supervisor, self._run.id, self._tools.settings.stop_grace, known)
+        grace, group = self._tools.settings.stop_grace, self._folder.read_group()
+        left = await process.end_tree(supervisor, self._run.id, grace, known, group)
+        self._folder.remove_group()
         left += [one for one in self._folder.read_left() if process.alive(one) and one not in left]
         if not left:
             return
@@ -228,7 +231,11 @@ class Driver:
         if project.setup_command:
             env = build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id)
             outcome = await worktrees.run_command(
-                tree.path, project.setup_command, timeout=self._tools.settings.command_timeout, env=env
+                tree.path,
+                project.setup_command,
+                timeout=self._tools.settings.command_timeout,
+                env=env,
+                wrapper=self._tools.sandboxes.words(project, tree.path, tree.branch),
             )
             if outcome.exit_code != 0:
                 raise UserError(
@@ -262,22 +269,7 @@ class Driver:
             config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
-            wrapper=self._sandbox(project, tree),
-        )
-
-    def _sandbox(self, project: Project, tree: worktrees.Worktree) -> tuple[str, ...]:
-        """The words that put the agent into its project's sandbox."""
-        if project.sandbox is Sandbox.NONE:
-            return ()
-        sandbox.check()
-        return sandbox.wrapper(
-            tree.path,
-            branch=tree.branch,
-            home=Path.home(),
-            hidden=[self._tools.folders.parent],
-            readable=self._tools.host.sandbox_readable,
-            writable=self._tools.host.sandbox_writable,
-            network=self._tools.host.sandbox_network,
+            wrapper=self._tools.sandboxes.words(project, tree.path, tree.branch),
         )
 
     async def _follow(self) -> None:

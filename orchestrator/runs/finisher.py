@@ -16,6 +16,7 @@ from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Approval, Project, Repo
 from orchestrator.runs.prompt import build_env
 from orchestrator.runs.recorder import retry_delay
+from orchestrator.runs.sandboxes import Sandboxes
 from orchestrator.settings import GitSettings, RunSettings
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Database, Tx
@@ -24,7 +25,7 @@ from orchestrator.store.runs import Run, Workspace
 from orchestrator.tasks import Task, TaskEvent, TaskStatus
 from orchestrator.transport import File, Lane, Post
 from orchestrator.words import code, said
-from orchestrator.workspaces import changes, merging, notes, worktrees
+from orchestrator.workspaces import changes, git, merging, notes, worktrees
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Finisher:
         lifecycle: Lifecycle,
         *,
         settings: RunSettings,
+        sandboxes: Sandboxes,
         git: GitSettings,
         scratch: Path,
         kept: Path,
@@ -60,6 +62,7 @@ class Finisher:
         self._db = database
         self._lifecycle = lifecycle
         self._settings = settings
+        self._sandboxes = sandboxes
         self._git = git
         self._scratch = scratch
         self._kept = kept
@@ -73,10 +76,10 @@ class Finisher:
             repo = await projects.get_repo(tx, lease.repo_id) if lease else None
         if lease is None or repo is None:
             raise worktrees.GitError(f"run {run.id} has lost its workspace")
-        await self._commit(Path(lease.path), task, f"{task.title}\n\n{task.body}".strip())
+        await self._commit(project, lease, task, f"{task.title}\n\n{task.body}".strip())
         changes.seal(Path(lease.path))
         stat = await changes.diffstat(repo, task.base_commit, task.branch)
-        tested = await self._test(run, task, project, Path(lease.path)) if stat.files else _Tested()
+        tested = await self._test(run, task, project, lease) if stat.files else _Tested()
         if tested.exit_code:
             async with self._db.transaction() as tx:
                 await self._tests_failed(tx, run, task, tested)
@@ -118,13 +121,14 @@ class Finisher:
         """
         async with self._db.read() as tx:
             task = await tasks.find(tx, run.task_id)
+            project = await projects.get(tx, task.project_id) if task else None
             repo = await projects.get_repo(tx, lease.repo_id)
         path = Path(lease.path)
-        if task is not None and path.exists():
+        if task is not None and project is not None and path.exists():
             try:
                 words = f"Work in progress of {task.id}, run {run.epoch}"
-                await self._commit(path, task, words, unfinished=True)
-            except worktrees.GitError as fault:
+                await self._commit(project, lease, task, words, unfinished=True)
+            except UserError as fault:
                 log.warning("release.not_committed", run=run.id, error=str(fault))
                 await self._set_aside(run, task, path, str(fault))
         await worktrees.remove(repo, path)
@@ -146,21 +150,30 @@ class Finisher:
             key = key_of(run.id, "kept")
             await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.FINAL)
 
-    async def _commit(self, path: Path, task: Task, message: str, *, unfinished: bool = False) -> None:
-        await changes.commit_all(
-            path,
-            message=message,
-            task_id=task.id,
-            author_name=self._git.author_name,
-            author_email=self._git.author_email,
-            unfinished=unfinished,
-        )
+    async def _commit(
+        self, project: Project, lease: Workspace, task: Task, message: str, *, unfinished: bool = False
+    ) -> None:
+        path = Path(lease.path)
+        with git.behind(self._sandboxes.words(project, path, lease.branch)):
+            await changes.commit_all(
+                path,
+                message=message,
+                task_id=task.id,
+                author_name=self._git.author_name,
+                author_email=self._git.author_email,
+                unfinished=unfinished,
+            )
 
-    async def _test(self, run: Run, task: Task, project: Project, path: Path) -> _Tested:
+    async def _test(self, run: Run, task: Task, project: Project, lease: Workspace) -> _Tested:
+        path = Path(lease.path)
         env = build_env(os.environ, self._settings.pass_env, run.id, task.id)
         for command in project.test_commands:
             outcome = await worktrees.run_command(
-                path, command, timeout=self._settings.command_timeout, env=env
+                path,
+                command,
+                timeout=self._settings.command_timeout,
+                env=env,
+                wrapper=self._sandboxes.words(project, path, lease.branch),
             )
             if outcome.exit_code != 0:
                 return _Tested(command, outcome.exit_code, outcome.output)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.agent import RunContext
+from orchestrator.runs import cgroups
 from orchestrator.runs.process import ProcessId
 from orchestrator.sockets import short_path
 
@@ -37,6 +38,7 @@ class RunFolder:
         self._supervisor = path / "supervisor.json"
         self._known = path / "known.json"
         self._left = path / "left.json"
+        self._group = path / "cgroup.json"
 
     @property
     def control(self) -> Path:
@@ -82,6 +84,23 @@ class RunFolder:
     def read_left(self) -> list[ProcessId]:
         """Processes of the run that could not be ended."""
         return _read_processes(self._left)
+
+    def write_group(self, group: Path) -> None:
+        """Remember the run's control group. Written before it is made, so that it is always known."""
+        _write(self._group, str(group))
+
+    def read_group(self) -> Path | None:
+        """The run's control group; None where it has none."""
+        try:
+            return Path(json.loads(self._group.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def remove_group(self) -> None:
+        """Remove the run's control group, where it has one; while a process is in it, it stays."""
+        group = self.read_group()
+        if group is not None and cgroups.remove(group):
+            self._group.unlink()
 
     def has_events(self) -> bool:
         """Whether the supervisor was let go and has begun."""

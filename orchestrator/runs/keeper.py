@@ -34,3 +34,11 @@ def keep(folder: RunFolder, supervise: Callable[[], None]) -> None:
     left = asyncio.run(process.end_descendants(folder.read_spec().stop_grace))
     if left:
         folder.write_left(left)
+    _reap()
+
+
+def _reap() -> None:
+    """Leave no zombie behind: in a container they would fall to a first process that may reap none."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass

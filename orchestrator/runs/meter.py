@@ -3,7 +3,7 @@
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Role
 from orchestrator.spending import Amount, Budget, Scope, Spent, Unit, day_of, step
-from orchestrator.store import messages, projects, runs, spending
+from orchestrator.store import messages, projects, runs, spending, tasks
 from orchestrator.store.database import Tx
 from orchestrator.store.outbox import key_of
 from orchestrator.store.runs import Run
@@ -93,17 +93,20 @@ class Meter:
         if not resting or not await runs.end(tx, run.id, self._lifecycle.clock(), OVER_BUDGET):
             return task
         await messages.close(tx, run.id)
-        reason = f"its budget of {cap.amount} is used up ({Amount(cap.amount.unit, used)})"
-        post = Post(
-            card=Card(title="Budget", tone=Tone.WARN),
-            text=f"💰 {plain(reason[0].upper() + reason[1:])}. The task rests; its conversation and work are kept.",
-            actions=(_more(cap, f"task:{task.id}"),),
-        )
-        key = key_of(run.id, OVER_BUDGET)
-        await self._lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.URGENT)
-        return await self._lifecycle.advance(
-            tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=reason, not_before=None
-        )
+        return await rest(tx, self._lifecycle, task, cap, used)
+
+
+async def rest(tx: Tx, lifecycle: Lifecycle, task: Task, cap: Budget, used: float) -> Task:
+    """Let a task rest that has used all that it may, and ask in its thread for more."""
+    reason = f"its budget of {cap.amount} is used up ({Amount(cap.amount.unit, used)})"
+    post = Post(
+        card=Card(title="Budget", tone=Tone.WARN),
+        text=f"💰 {plain(reason[0].upper() + reason[1:])}. The task rests; its conversation and work are kept.",
+        actions=(_more(cap, f"task:{task.id}"),),
+    )
+    key = key_of(task.id, OVER_BUDGET, task.attempts, cap.amount)
+    await lifecycle.thread(task).say(tx, post, key=key, urgency=Lane.URGENT)
+    return await lifecycle.advance(tx, task, TaskEvent.TOKENS_EXHAUSTED, reason=reason, not_before=None)
 
 
 def _more(cap: Budget, target: str) -> Action:
@@ -118,12 +121,19 @@ async def rests_over_budget(tx: Tx, task: Task) -> bool:
     """Whether a task rests because it has used all that it may."""
     if task.status is not TaskStatus.PAUSED or task.not_before is not None:
         return False
-    last = await runs.of_task(tx, task.id, limit=1)
-    return bool(last) and last[0].outcome == OVER_BUDGET
+    [last] = await tasks.history(tx, task.id, limit=1)
+    return bool(last["event"] == TaskEvent.TOKENS_EXHAUSTED)
+
+
+async def used_up(tx: Tx, task: Task) -> tuple[Budget, float] | None:
+    """The cap of a task's own that leaves it nothing, with what is used; None where it may use more."""
+    used = await spending.spent(tx, task_id=task.id)
+    for cap in await spending.caps_of(tx, task.project_id, task.id):
+        if not cap.daily and used.of(cap.amount.unit) >= cap.amount.value:
+            return cap, used.of(cap.amount.unit)
+    return None
 
 
 async def fits(tx: Tx, task: Task) -> bool:
     """Whether a task may use more, by its own caps."""
-    used = await spending.spent(tx, task_id=task.id)
-    caps = await spending.caps_of(tx, task.project_id, task.id)
-    return all(cap.daily or used.of(cap.amount.unit) < cap.amount.value for cap in caps)
+    return await used_up(tx, task) is None

@@ -19,9 +19,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every orphan below this process. OSError where the system does not do that."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(*, adopt: bool = True) -> None:
+    """Become the parent of every orphan below this process, or no more. OSError where the system does not do that."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt))
 
 
 def end_with_parent(parent: int) -> None:
@@ -45,6 +45,7 @@ class Look:
     """Seconds of processor time that they and those before them have used."""
     memory: int = 0
     """Bytes that they hold in memory; what they share is counted once, as far as the system tells."""
+    pids: tuple[int, ...] = ()
 
 
 class Offspring:
@@ -68,6 +69,7 @@ class Offspring:
         return Look(
             cpu=ended.children_user + ended.children_system + sum(one.cpu for one in there),
             memory=memory,
+            pids=tuple(one.id.pid for one in living),
         )
 
     def _reap(self, zombies: set[int]) -> None:

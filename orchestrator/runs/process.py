@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from orchestrator.runs import cgroups
 from orchestrator.runs.freezing import freeze_below
 
 MARK = "AGENT_QUEUE_RUN"
@@ -218,19 +219,27 @@ def adopt(supervisor: ProcessId | None) -> None:
 
 
 async def end_tree(
-    supervisor: ProcessId | None, run_id: str, grace: float, known: Collection[ProcessId] = ()
+    supervisor: ProcessId | None,
+    run_id: str,
+    grace: float,
+    known: Collection[ProcessId] = (),
+    group: Path | None = None,
 ) -> list[ProcessId]:
     """End the supervisor and everything of its run: asked first, ended after *grace* seconds.
 
-    Of the run is what carries its mark, what is *known* to, and all that descends from these. Returns what is
-    left after that: what the system does not let us end.
+    Of the run is what carries its mark, what is *known* to, what is in its control *group*, and all that descends
+    from these. Returns what is left after that: what the system does not let us end.
     """
 
     def look(found: Collection[ProcessId]) -> list[ProcessId]:
         there = every()
         led = supervisor.pid if supervisor is not None and alive(supervisor) else None
-        roots = {supervisor, *known, *found}
-        ours = [s.id for s in there if s.id in roots or s.session == led or mark_of(s.id.pid) == run_id]
+        roots, grouped = {supervisor, *known, *found}, cgroups.members(group) if group else ()
+        ours = [
+            s.id
+            for s in there
+            if s.id in roots or s.session == led or s.id.pid in grouped or mark_of(s.id.pid) == run_id
+        ]
         return _with_descendants(ours, there)
 
     return await _end(look, grace)

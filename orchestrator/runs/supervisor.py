@@ -25,14 +25,13 @@ from orchestrator.agent import (
     ToolCall,
     ToolResult,
 )
-from orchestrator.errors import UserError
 from orchestrator.runs import offspring, process
 from orchestrator.runs.attachments import Outgoing
+from orchestrator.runs.ceiling import Ceiling
 from orchestrator.runs.control import ControlServer
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.journal import Journal
 from orchestrator.runs.offspring import Look, Offspring
-from orchestrator.words import size
 
 Make = Callable[[str, float], AgentAdapter]
 """Makes the adapter for an agent's type, and the seconds it has to end in."""
@@ -87,6 +86,7 @@ class _Supervised:
         """Messages that were taken. A restarted daemon may hand one over again."""
         self._jobs: set[asyncio.Task[None]] = set()
         self._offspring = Offspring()
+        self._ceiling = Ceiling(folder, spec)
         self._tools: set[str] = set()
         """Calls of tools that have not answered."""
         self._silent = True
@@ -110,8 +110,8 @@ class _Supervised:
             result = Result(Outcome.STOPPED, "stopped")
         except Exception as fault:  # noqa: BLE001 - whatever an adapter raises is how the run ended
             result = Result(Outcome.FAILED, f"{type(fault).__name__}: {fault}")
-        if self._too_much:
-            result = Result(Outcome.FAILED, self._too_much)
+        if too_much := self._too_much or self._ceiling.passed():
+            result = Result(Outcome.FAILED, too_much)
         for job in (watch, *self._jobs):
             job.cancel()
         await self._adapter.stop()
@@ -130,17 +130,14 @@ class _Supervised:
     async def _work(self) -> Result:
         await self._control.open()
         await self._record(Started(self._spec.context.epoch, time.time()))
-        if self._spec.context.wrapper and not getattr(self._adapter, "wraps", False):
-            words = f"agents of the type {self._spec.agent_type} cannot work in a sandbox yet"
-            raise UserError(f"{words}; `project edit <project> sandbox:none` lets them work without one")
-        await self._adapter.start(self._spec.context)
+        with self._ceiling.entered():
+            await self._adapter.start(self._spec.context)
         return await self._adapter.wait(self._told)
 
     async def _watch(self, work: asyncio.Future[Result]) -> None:
         """Look at the run's processes again and again: reap, remember whom only we know, keep them in their bounds."""
         ourselves = process.find(os.getpid())
         known: tuple[process.ProcessId | None, ...] = ()
-        limit = self._spec.memory_max
         while True:
             look = self._look()
             if (ourselves, *self._offspring.unmarked) != known:
@@ -149,8 +146,9 @@ class _Supervised:
                         [o for o in (ourselves, *self._offspring.unmarked) if o is not None]
                     )
                     known = (ourselves, *self._offspring.unmarked)
-            if limit is not None and look.memory > limit and not work.done():
-                self._too_much = f"it used more than {size(limit)} of memory, which `memory_max` allows"
+            self._ceiling.keep(look)
+            if not work.done() and (too_much := self._ceiling.passed(look)):
+                self._too_much = too_much
                 work.cancel()
             await asyncio.sleep(_LOOK)
 

@@ -7,38 +7,50 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import UserError
+from orchestrator.store.schema import metadata
 
 HEAD = "0001"
 _KNOWN = frozenset({"0001"})
 
 
-class NewerDatabase(OrchestratorError):
-    """The database was made by a newer version of this program."""
+_COLUMNS = (
+    "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'"
+)
 
 
 def _present(path: Path) -> str | None:
     if not path.exists():
         return None
-    connection = sqlite3.connect(path)
-    try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError:
-        return None
-    finally:
-        connection.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            return None
     return str(row[0]) if row else None
 
 
+def _check(path: Path) -> None:
+    """UserError where the database lacks what this version reads: before the first release its schema still moves."""
+    wanted = {(table.name, column.name) for table in metadata.tables.values() for column in table.columns}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        lacking = wanted - set(connection.execute(_COLUMNS))
+    if lacking:
+        table, column = min(lacking)
+        raise UserError(
+            f"{path} was made by an unreleased version: it has no column {column} of {table}."
+            " Move it away, and a new one is made; tasks and people have to be added again."
+        )
+
+
 def upgrade(path: Path) -> None:
-    """Create or upgrade the database at *path*. Blocking; NewerDatabase where it is ahead of us."""
+    """Create or upgrade the database at *path*. Blocking; UserError where it is not one that we can read."""
     present = _present(path)
     if present == HEAD:
+        _check(path)
         return
     if present is not None and present not in _KNOWN:
-        raise NewerDatabase(
-            f"{path} has schema {present}, this version knows up to {HEAD}: upgrade agent-queue"
-        )
+        raise UserError(f"{path} has schema {present}, this version knows up to {HEAD}: upgrade agent-queue")
     # Alembic is imported only when there is something to do: it costs a tenth of a second.
     from alembic import command
     from alembic.config import Config
@@ -54,9 +66,8 @@ def upgrade(path: Path) -> None:
     finally:
         engine.dispose()
     path.chmod(0o600)
-    with contextlib.closing(
-        sqlite3.connect(path)
-    ) as connection:  # before many connect, who would race to set it
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        # Before many connect, who would race to set it.
         connection.execute("PRAGMA journal_mode=WAL")
 
 

@@ -83,8 +83,9 @@ async def postpone(tx: Tx, run_id: str, seconds: float) -> None:
 
 
 async def add_usage(tx: Tx, run_id: str, tokens: int, cost: float) -> None:
-    """Count what a live run has used."""
-    await update(tx, run_id, tokens=run.c.tokens + tokens, cost=run.c.cost + cost)
+    """Count what a run has used. What it told together with the use that ended it counts, too."""
+    more = {"tokens": run.c.tokens + tokens, "cost": run.c.cost + cost}
+    await tx.execute(run.update().where(run.c.id == run_id).values(**more))
 
 
 async def end(tx: Tx, run_id: str, now: float, outcome: str, result: str | None = None) -> bool:

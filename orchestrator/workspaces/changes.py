@@ -71,7 +71,7 @@ async def commit_all(
         fold = ("commit-tree", f"{head}^{{tree}}", "-p", note.base, "-F", "-")
         commit = await git(worktree, *fold, input=words, env=env)
         if state.branch == note.branch:
-            await git(worktree, "update-ref", f"refs/heads/{note.branch}", commit, head)
+            await git(worktree, "update-ref", "--no-deref", f"refs/heads/{note.branch}", commit, head)
     if state.branch != note.branch and head:
         await _bring_home(worktree, note, commit or head)
     return commit
@@ -188,7 +188,7 @@ async def _bring_home(worktree: Path, note: notes.Note, head: str) -> None:
             f"the work was left beside branch {note.branch}, and both have commits of their own; "
             f"it is kept as {aside}: merge it into {note.branch}"
         )
-    await git(worktree, "update-ref", ref, head, own[ref].commit if ref in own else "")
+    await git(worktree, "update-ref", "--no-deref", ref, head, own[ref].commit if ref in own else "")
 
 
 async def _unlock(worktree: Path) -> None:

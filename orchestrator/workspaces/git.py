@@ -4,7 +4,9 @@ import asyncio
 import os
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -75,6 +77,8 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts while another git is in the way."""
 _T = TypeVar("_T")
 
+_BEHIND: ContextVar[Sequence[str]] = ContextVar("behind", default=())
+
 
 class GitError(UserError):
     """Git refused or failed; the text names the command, the repository and git's own first words."""
@@ -118,6 +122,16 @@ def git_env(cwd: Path) -> dict[str, str]:
     return env
 
 
+@contextmanager
+def behind(words: Sequence[str]) -> Iterator[None]:
+    """Put *words* before every git within: the sandbox of a worktree, in which an agent may have laid traps for it."""
+    token = _BEHIND.set(words)
+    try:
+        yield
+    finally:
+        _BEHIND.reset(token)
+
+
 async def run_git(
     cwd: Path | str,
     *args: str,
@@ -137,7 +151,7 @@ async def run_git(
         raise GitError(f"`git {args[0]}` cannot run in {folder}: there is no such folder")
     try:
         ended = await processes.run(
-            ["git", *args],
+            [*_BEHIND.get(), "git", *args],
             cwd=folder,
             env=git_env(folder) | dict(env or {}),
             timeout=timeout,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from orchestrator.workspaces.git import GitError
 
-_NAME = "agent-queue.json"
+FOLDER = "agent-queue"
+"""Where the note lies in git's folder: a sandbox keeps it from the agent."""
+_NAME = "note.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,8 @@ def admin_folder(worktree: Path) -> Path:
 
 def write(worktree: Path, note: Note) -> None:
     """Keep *note* for as long as the worktree lives."""
-    path = admin_folder(worktree) / _NAME
+    path = admin_folder(worktree) / FOLDER / _NAME
+    path.parent.mkdir(exist_ok=True)
     path.with_suffix(".new").write_text(json.dumps(asdict(note)))
     path.with_suffix(".new").replace(path)
 
@@ -46,7 +49,7 @@ def write(worktree: Path, note: Note) -> None:
 def read(worktree: Path) -> Note:
     """The note on *worktree*; GitError where it is not one that we finished making."""
     try:
-        fields = json.loads((admin_folder(worktree) / _NAME).read_text())
+        fields = json.loads((admin_folder(worktree) / FOLDER / _NAME).read_text())
     except FileNotFoundError as fault:
         raise GitError(f"{worktree} was never made to its end; start again") from fault
     return Note(

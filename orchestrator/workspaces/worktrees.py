@@ -10,7 +10,7 @@ import shlex
 import shutil
 import stat
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,12 +174,13 @@ def _make_writable(top: Path) -> None:
 
 
 async def run_command(
-    worktree: Path, command_line: str, timeout: float, env: Mapping[str, str]
+    worktree: Path, command_line: str, timeout: float, env: Mapping[str, str], wrapper: Sequence[str] = ()
 ) -> CommandOutcome:
     """Run a project's setup or test command in *worktree*, with *env* alone, for at most *timeout* seconds.
 
-    The line is split into words without a shell. Exit codes as a shell gives them: 124 after the timeout,
-    126 and 127 where the program cannot be run. UserError where the line cannot be split.
+    The line is split into words without a shell, and put behind those of *wrapper*, its sandbox. Exit codes as
+    a shell gives them: 124 after the timeout, 126 and 127 where the program cannot be run. UserError where the
+    line cannot be split.
     """
     try:
         argv = shlex.split(command_line)
@@ -193,7 +194,7 @@ async def run_command(
         raise GitError(f"`{command_line}` cannot run: the worktree {worktree} is gone")
     out = processes.Excerpt(_OUTPUT_HALF, _OUTPUT_HALF)
     try:
-        ended = await processes.run(argv, cwd=worktree, env=env, timeout=timeout, stdout=out)
+        ended = await processes.run([*wrapper, *argv], cwd=worktree, env=env, timeout=timeout, stdout=out)
     except OSError as fault:
         code = 127 if isinstance(fault, FileNotFoundError) else 126
         return CommandOutcome(code, f"{argv[0]} cannot be run: {fault.strerror}")

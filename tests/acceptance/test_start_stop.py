@@ -14,3 +14,4 @@ async def test_of_runs_that_are_stopped_at_random_moments_nothing_is_left(tmp_pa
     assert left.marked == []
     assert left.hidden == []
     assert left.worktrees == []
+    assert left.groups == []

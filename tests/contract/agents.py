@@ -105,15 +105,15 @@ class AgentContract:
         assert work.thread().count("it is done") == 1
 
     async def test_a_limit_pauses_and_the_work_goes_on_at_the_told_second(self, begin: Begin) -> None:
-        self.needs("limits")
         async with begin(subscribed=True) as work:
             resets = int(time.time()) + 20
             await work.add("Do " + script({"limit": resets, "then": {"text": "after the limit"}}))
             await work.until(lambda s: s.statuses() == {"PAUSED": 1})
             [(until,)] = work.session.query("SELECT not_before FROM task")
-            assert 0 <= until - resets <= self.kind.told_late, until - resets
+            late = self.kind.told_late
+            assert late is None or 0 <= until - resets <= late, until - resets
             work.restart()
-            await work.done()
+            await work.done(150)
             [_, (begun,)] = work.session.query("SELECT created_at FROM run ORDER BY epoch")
             assert 0 <= begun - until < 10, "on an idle host within half a second"
             assert "after the limit" in work.thread()

@@ -32,10 +32,12 @@ class Kind:
     """Its environment, where its account is a plan's."""
     question: dict[str, Any] | None = None
     """The model's step by which it asks people "Which colour?", red or blue."""
-    told_late: float = 0.0
-    """Seconds by which the end of a limit may be told late: an endpoint that tells a duration tells whole seconds."""
+    told_late: float | None = 0.0
+    """Seconds by which the end of a limit may be told late, where it is told as a duration or in whole minutes.
+
+    None where the agent does not tell it at all, so that the pause is of our choice."""
     lacks: frozenset[str] = frozenset()
-    """Of: resume, steer, limits, usage."""
+    """Of: resume, steer, usage."""
 
 
 def of_plan(env: dict[str, str]) -> dict[str, str]:
@@ -152,6 +154,7 @@ async def at_work(
     slots: int = 1,
     subscribed: bool = False,
     runs: Mapping[str, Any] | None = None,
+    profiles: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Work]:
     """A project `p` whose tasks an agent of *kind* does, in as many *slots*."""
     async with ModelServer() as server:
@@ -163,7 +166,7 @@ async def at_work(
         session.prepare()
         told = {"pass_env": sorted(env), "retry_backoff": 0.2, "stop_grace": 2, **(runs or {})}
         config = json.loads(session.config.read_text()) | {"runs": told}
-        config["profiles"] = {"here": kind.profile(brand)}
+        config["profiles"] = {"here": kind.profile(brand), **(profiles or {})}
         session.config.write_text(json.dumps(config))
         work = Work(session, server, kind, brand)
         with session.running():

@@ -257,6 +257,13 @@ async def test_nothing_outside_of_the_worktree_is_read_or_written(
     assert not (tmp_path / "made").exists()
 
 
+async def test_what_git_reads_is_not_written_for_an_agent(drive: NewDrive, workdir: Path) -> None:
+    (workdir / ".git").write_text("gitdir: elsewhere\n")
+    run = drive(ask("fs/write_text_file", path=str(workdir / ".git"), content="gitdir: mine\n"))
+    assert "git's own" in (await answers(run))[0]["refused"]
+    assert (workdir / ".git").read_text() == "gitdir: elsewhere\n"
+
+
 async def test_what_is_no_file_is_refused_at_once(drive: NewDrive, workdir: Path) -> None:
     os.mkfifo(workdir / "pipe")
     run = drive(

@@ -2,54 +2,26 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from string import Template
+from uuid import uuid4
 
 import pytest
 
-from bench.sessions import git, make_origin
+from bench.sessions import git
 from orchestrator.runs import sandbox
+from orchestrator.workspaces import changes
+from orchestrator.workspaces.git import GitError, behind
+from tests.agents.boxed import Boxed, needs_bubblewrap
 from tests.conftest import Clock
 from tests.integration.chatting import Chat
 from tests.integration.test_watcher import Hung
 
-_TRIES = [sandbox.BWRAP, "--ro-bind", "/", "/", "--unshare-pid", "--unshare-net", "true"]
-_WORKS = shutil.which(sandbox.BWRAP) and subprocess.run(_TRIES, capture_output=True).returncode == 0
-pytestmark = pytest.mark.skipif(not _WORKS, reason="bubblewrap is missing, or may not make namespaces here")
-
-
-class Boxed:
-    """A worktree in a repository, a home with a secret, and commands that run in the sandbox."""
-
-    def __init__(self, folder: Path, network: bool = False) -> None:
-        self.home, self.data = folder / "home", folder / "data"
-        self.tree = self.data / "worktrees" / "task"
-        store = self.data / "repos" / "r"
-        (self.home / ".cache").mkdir(parents=True)
-        (self.home / "secret").write_text("hunter2")
-        (self.data / "other").mkdir(parents=True)
-        store.parent.mkdir()
-        (self.data / "other" / "file").write_text("another's")
-        make_origin(folder / "git").rename(store)
-        add = ["git", "-C", str(store), "worktree", "add", "-q", "-b", "task/work", str(self.tree)]
-        subprocess.run(add, check=True, capture_output=True)
-        self.store = store
-        self.words = sandbox.wrapper(
-            self.tree,
-            branch="task/work",
-            home=self.home,
-            hidden=[self.data],
-            readable=[],
-            writable=[Path("~/.cache")],
-            network=network,
-        )
-
-    def run(self, line: str) -> subprocess.CompletedProcess[str]:
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.home)}
-        return subprocess.run([*self.words, "sh", "-c", line], env=env, capture_output=True, text=True)
+pytestmark = needs_bubblewrap
 
 
 @pytest.fixture
@@ -83,12 +55,59 @@ def test_it_cannot_read_what_is_not_its_own(boxed: Boxed, what: str) -> None:
         "git update-ref refs/heads/main HEAD",
         "rm .git",
         "echo x > .git",
+        "mount -o remount,bind,rw / && touch /etc/made",
+        "unshare -Urm sh -c 'mount -o remount,bind,rw / && touch /etc/made'",
+        "unshare -Urm sh -c 'umount {home} && touch {home}/secret'",
     ],
 )
 def test_it_cannot_write_outside(boxed: Boxed, line: str) -> None:
     boxed.run("git -c user.name=a -c user.email=a@localhost commit -q --allow-empty -m first")
-    tried = boxed.run(line.format(store=boxed.store, tests=Path(__file__).parent))
+    tried = boxed.run(line.format(store=boxed.store, home=boxed.home, tests=Path(__file__).parent))
     assert tried.returncode != 0
+
+
+_TRAPS = {
+    "a filter of a repository within": """
+        git init -q sub && cd sub && echo '* filter=x' > .gitattributes && echo x > f && git add . && $commit
+        cd .. && git add -f sub 2> /dev/null && $commit
+        printf '#!/bin/sh\ntouch $victim/ran; cat\n' > sub/.git/x && chmod +x sub/.git/x
+        git -C sub config filter.x.clean $PWD/sub/.git/x && touch -d tomorrow sub/f""",
+    "links in git's folder": """
+        cd $(git rev-parse --git-dir) && mkdir -p logs && rm -f logs/HEAD $store/logs/refs/heads/task/work
+        for one in COMMIT_EDITMSG logs/HEAD $store/logs/refs/heads/task/work; do ln -s $victim/file $one; done""",
+    "a branch that is another": "echo ref: refs/heads/main > $store/refs/heads/task/work",
+    "our note": "sed -i s,task/work,main, $(git rev-parse --git-dir)/agent-queue/note.json",
+}
+
+
+@pytest.mark.parametrize("trap", _TRAPS)
+async def test_what_it_leaves_is_committed_in_the_sandbox(boxed: Boxed, trap: str, tmp_path: Path) -> None:
+    victim, main = tmp_path / "victim", git(boxed.store, "rev-parse", "main")
+    victim.mkdir()
+    (victim / "file").write_text("precious")
+    commit = "git -c user.name=a -c user.email=a@localhost commit -qm x"
+    values = {"commit": commit, "victim": str(victim), "store": str(boxed.store)}
+    boxed.run("echo more > made; " + Template(_TRAPS[trap]).safe_substitute(values))
+    with behind(boxed.words), suppress(GitError):
+        await changes.commit_all(
+            boxed.tree, message="m", task_id="t", author_name="a", author_email="a@localhost"
+        )
+    assert [(one.name, one.read_text()) for one in victim.iterdir()] == [("file", "precious")]
+    assert git(boxed.store, "rev-parse", "main") == main
+
+
+def test_its_home_is_the_projects_own(boxed: Boxed) -> None:
+    boxed.run("echo x > ~/kept")
+    assert boxed.run("cat ~/kept").stdout == "x\n"
+    assert not (boxed.home / "kept").exists()
+    assert sandbox.outside(boxed.words, boxed.home / "kept") == boxed.own_home / "kept"
+
+
+def test_what_is_hidden_can_be_shown(boxed: Boxed) -> None:
+    shown = sandbox.opened(boxed.words, readable=[boxed.home / "secret", boxed.home / "none"])
+    line = ["sh", "-c", "cat ~/secret && ! echo x > ~/secret && git status --short"]
+    env = {"PATH": os.environ["PATH"], "HOME": str(boxed.home)}
+    assert subprocess.run([*shown, *line], env=env, capture_output=True, text=True).stdout == "hunter2"
 
 
 def test_what_it_leaves_in_tmp_is_gone(boxed: Boxed) -> None:
@@ -127,6 +146,34 @@ async def test_a_projects_agents_work_in_its_sandbox(hung: Hung) -> None:
         return await hung.status(task) == "AWAITING_APPROVAL"
 
     await hung.until(reviewed)
+
+
+async def test_a_projects_setup_and_tests_run_in_its_sandbox(hung: Hung) -> None:
+    outside = Path("/var/tmp", uuid4().hex)
+    await hung.say("repo add r init")
+    lines = """setup:"sh -c 'touch ~/ready'" test:"sh -e check.sh\""""
+    await hung.say(f"project add api repo:r sandbox:bubblewrap {lines}")
+    check = f"test -e ~/ready; test ! -e {hung.folder}/runs; ! touch {outside}"
+    await hung.say(f"agent add worker command -- /bin/sh -c 'echo \"{check}\" > check.sh'")
+    task = (await hung.say("task add api do it"))["data"]["id"]
+
+    async def tested() -> bool:
+        return await hung.status(task) == "AWAITING_APPROVAL"
+
+    await hung.until(tested)
+    assert not outside.exists()
+
+
+async def test_a_sandbox_that_cannot_be_made_is_refused(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await chat.with_project()
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'no namespaces for you' >&2; exit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    refused = await chat.say("project edit api sandbox:bubblewrap")
+    assert refused["verdict"] == "refused"
+    assert "no namespaces for you" in refused["text"]
 
 
 async def test_a_sandbox_that_cannot_be_had_is_refused(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:

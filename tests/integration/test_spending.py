@@ -149,6 +149,27 @@ async def scheduled(chat: Chat) -> None:
             await step()
 
 
+async def test_a_task_that_failed_with_the_use_that_was_too_much_is_not_tried_again_without_more(
+    chat: Chat, clock: Clock
+) -> None:
+    task = await chat.with_running_task()
+    await chat.say("budget set $1 project:api each-task:yes")
+    async with chat.db.transaction() as tx:
+        [run] = await runs.live(tx, task)
+        told = [(20, Usage(10, cost=1.5, call_id="a")), (30, Result(Outcome.FAILED, "broken"))]
+        await chat.recorder.record(tx, run, told)
+        await runs.release(tx, run.id)
+    clock.forward(1000)
+    await scheduled(chat)
+    assert await chat.status(task) == "PAUSED"
+    assert "budget of $1.00 is used up" in (await chat.say(f"why {task}"))["text"]
+    [asked] = [post for post in await thread(chat) if post["actions"] and "used up" in post["text"]]
+    raise_ = next(one for one in asked["actions"] if one["label"] == "+$1.00")
+    assert "goes on" in (await chat.say("", action=raise_["id"], root="root-1"))["text"]
+    await scheduled(chat)
+    assert await chat.status(task) == "ASSIGNED"
+
+
 async def test_no_more_is_begun_than_the_day_has_room_for(chat: Chat, clock: Clock) -> None:
     await chat.with_project()
     await chat.say("agent add more command slots:5 -- true")

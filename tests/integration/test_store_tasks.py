@@ -1,12 +1,18 @@
 """Tasks in a real SQLite database."""
 
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.errors import Conflict, NotFound
+from orchestrator.errors import Conflict, NotFound, UserError
 from orchestrator.projects import Agent, Project, Repo, RepoKind, RepoState
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Database, Tx
+from orchestrator.store.migrate import upgrade
 from orchestrator.store.runs import Run, Workspace
 from orchestrator.store.schema import metadata, task
 from orchestrator.tasks import IllegalTransition, Task, TaskEvent, TaskStatus
@@ -150,6 +156,30 @@ def test_the_migrations_make_exactly_the_schema(empty_database: object) -> None:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
     assert differences == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "ALTER TABLE task DROP COLUMN title",
+            "made by an unreleased version: it has no column title of task",
+        ),
+        (
+            "UPDATE alembic_version SET version_num = '9999'",
+            "has schema 9999, this version knows up to .*: upgrade",
+        ),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_refused_in_words(
+    empty_database: Path, tmp_path: Path, change: str, words: str
+) -> None:
+    path = tmp_path / "another.db"
+    shutil.copy(empty_database, path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(change)
+    with pytest.raises(UserError, match=words):
+        upgrade(path)
 
 
 async def test_the_cycles_queries_use_the_partial_indexes(api: Database) -> None:

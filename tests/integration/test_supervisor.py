@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.agent import Accepted, Event, Outcome, Probed, Result, RunContext, Started, Text
-from orchestrator.runs import control, journal, process
+from orchestrator.runs import control, journal, offspring, process
 from orchestrator.runs.folder import RunFolder, Spec
 from orchestrator.runs.process import ProcessId
 
@@ -75,6 +75,15 @@ class House:
     def alive(self) -> bool:
         return process.alive(self.folder.read_supervisor())
 
+    async def end(self) -> None:
+        spare = self.supervisors._spare
+        await self.supervisors.close()
+        if spare is not None:
+            await spare.ended(30)  # on a busy host it has hardly begun
+        supervisor, group = self.folder.read_supervisor(), self.folder.read_group()
+        await process.end_tree(supervisor, self.run_id, 0.5, (), group)
+        self.folder.remove_group()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - another process's files: nobody tells us
@@ -91,11 +100,7 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     one = House(tmp_path)
     yield one
-    spare = one.supervisors._spare
-    await one.supervisors.close()
-    if spare is not None:
-        await spare.ended(30)  # on a busy host it has hardly begun
-    await process.end_tree(one.folder.read_supervisor(), one.run_id, 0.5)
+    await one.end()
 
 
 async def test_a_run_is_written_down_from_its_start_to_its_result(house: House) -> None:
@@ -326,6 +331,26 @@ async def test_orphans_that_have_ended_leave_no_zombie(house: House) -> None:
 
     await house.until(lambda: bool(zombies()))
     await house.until(lambda: not zombies())
+
+
+@pytest.fixture
+def first_process() -> Iterator[None]:
+    """We are what every orphan falls to, as the first process of a container is."""
+    offspring.adopt_orphans()
+    yield
+    offspring.adopt_orphans(adopt=False)
+
+
+@pytest.mark.usefixtures("first_process")
+async def test_a_run_leaves_no_zombie_to_the_first_process(house: House) -> None:
+    house.start(HIDES + "print(1, flush=True); time.sleep(600)")
+    await house.until(lambda: bool(house.text()))
+    keeper, _ = house.watching()
+    os.kill(keeper.pid, signal.SIGTERM)
+    await house.until(lambda: not house.alive())
+    found = (process.stat(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    ours = [s for s in found if s is not None and s.ended and s.parent == os.getpid()]
+    assert [s.id.pid for s in ours if s.id != keeper] == []
 
 
 async def test_an_agent_that_uses_more_memory_than_it_may_fails_and_says_so(house: House) -> None:

@@ -68,7 +68,7 @@ async def test_a_new_branch_starts_at_the_base_and_an_old_one_where_it_was_left(
 
 async def test_what_a_killed_attempt_has_left_is_replaced(tmp_path: Path, mine: Path, link: Repo) -> None:
     tree = await worktree(tmp_path, link, "t-1/x")
-    (notes.admin_folder(tree.path) / "agent-queue.json").unlink()
+    (notes.admin_folder(tree.path) / notes.FOLDER / "note.json").unlink()
     (notes.admin_folder(tree.path) / "locked").write_text("initializing")
     (tree.path / "a.txt").unlink()
     with pytest.raises(GitError, match="never made to its end"):

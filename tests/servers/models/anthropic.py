@@ -17,10 +17,16 @@ from tests.servers.models.scripts import (
     Usage,
     Words,
 )
+from tests.servers.models.scripts import later as later
 
 PATH: Final = "/v1/messages"
 USAGE: Final = Usage(input=100, cache_creation=20, cache_read=30, output=42)
-_FAULTS: Final = {401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
+_FAULTS: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
 
 
 def read(body: Json, path: Mapping[str, str]) -> Asked:

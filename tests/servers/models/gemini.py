@@ -26,6 +26,7 @@ PATH: Final = "/v1beta/models/{model}:{method:generateContent|streamGenerateCont
 COUNT_PATH: Final = "/v1beta/models/{model}:countTokens"
 USAGE: Final = Usage(input=120, cache_read=30, output=42)
 _FAULTS: Final = {
+    400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     402: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
@@ -78,11 +79,15 @@ def fault(status: int, message: str) -> Fault:
     return Fault(status, {"error": {"code": status, "message": message, "status": kind, "details": []}})
 
 
+def later(found: Fault, seconds: float) -> None:
+    """Its time is in the body."""
+    found.body["error"]["details"].append({"@type": f"{_TYPES}.RetryInfo", "retryDelay": f"{seconds}s"})
+
+
 def limit(resets: float) -> Fault:
     """What an account may use in a day is used up."""
-    later = max(0, math.ceil(resets - time.time()))
     found = quota()
-    found.body["error"]["details"].append({"@type": f"{_TYPES}.RetryInfo", "retryDelay": f"{later}s"})
+    later(found, max(0, math.ceil(resets - time.time())))
     return found
 
 

@@ -18,10 +18,16 @@ from tests.servers.models.scripts import (
     Usage,
     Words,
 )
+from tests.servers.models.scripts import later as later
 
 PATH: Final = "/v1/responses"
 USAGE: Final = Usage(input=120, cache_read=30, output=42)
-_FAULTS: Final = {401: "invalid_request_error", 402: "insufficient_quota", 429: "rate_limit_exceeded"}
+_FAULTS: Final = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    402: "insufficient_quota",
+    429: "rate_limit_exceeded",
+}
 _WINDOW_MINUTES: Final = 300
 
 

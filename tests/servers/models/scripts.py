@@ -14,7 +14,7 @@ The step is the number of the model's turns after the last user message with a s
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
   subscription's limit resets; `quota`, money is used up; `hang`, no answer; `drop`, cut off amidst the stream.
   With `times` that happens so often, by prompt and step, and `then` is the step that follows; that of a `limit` also
-  follows when its time has come.
+  follows when its time has come, and, where the step names an `account` (its token), to every other one.
 
 Beside any of them: `gate`, a name: no answer before `server.release(name)`; `hold`, likewise, but after the first
 piece; `warn` (a share of a subscription's limit, which is used up) with `resets`; `usage`, what is counted for it.
@@ -145,6 +145,11 @@ class Fault:
     status: int
     body: Json
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def later(found: Fault, seconds: float) -> None:
+    """Say when to try again, as most vendors do."""
+    found.headers["retry-after"] = str(seconds)
 
 
 def script(*steps: Json, words: str = "Do this.") -> str:

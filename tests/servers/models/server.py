@@ -29,6 +29,7 @@ class Dialect(Protocol):
     def whole(self, answer: Answer) -> Json: ...
     def frames(self, answer: Answer) -> Iterator[Frame]: ...
     def fault(self, status: int, message: str) -> Fault: ...
+    def later(self, found: Fault, seconds: float) -> None: ...
     def limit(self, resets: float) -> Fault: ...
     def quota(self) -> Fault: ...
     def warning(self, share: float, resets: float) -> dict[str, str]: ...
@@ -105,7 +106,7 @@ class ModelServer:
         return take
 
     async def _answer(self, request: web.Request, dialect: Dialect, asked: Asked) -> web.StreamResponse:
-        step: Json = self._step(asked) if asked.tools else {"text": "side call"}
+        step: Json = self._step(asked, request) if asked.tools else {"text": "side call"}
         if "gate" in step:
             await self._passed(self._gate(step["gate"]))
         if "hang" in step:
@@ -123,10 +124,10 @@ class ModelServer:
         self._used.append((asked, answer.usage))
         return web.json_response(dialect.whole(answer), headers=headers)
 
-    def _step(self, asked: Asked) -> Json:
+    def _step(self, asked: Asked, request: web.Request) -> Json:
         """The script's present step; a fault's time may be over."""
         prompt, number, step = asked.script()
-        if "then" in step and step.get("limit", math.inf) <= time.time():
+        if "then" in step and (step.get("limit", math.inf) <= time.time() or not _meant(step, request)):
             return dict(step["then"])
         if any(name in step for name in FAULTS):
             self._seen[prompt, number] += 1
@@ -169,6 +170,12 @@ class ModelServer:
             raise web.HTTPServiceUnavailable
 
 
+def _meant(step: Json, request: web.Request) -> bool:
+    """Whether a step is for the account that asks."""
+    told = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return bool(step.get("account", told) == told)
+
+
 def _fault(dialect: Dialect, step: Json) -> Fault | None:
     if "limit" in step:
         return dialect.limit(step["limit"])
@@ -178,7 +185,7 @@ def _fault(dialect: Dialect, step: Json) -> Fault | None:
         return None
     found = dialect.fault(step["status"], step.get("message", f"scripted {step['status']}"))
     if "retry_after" in step:
-        found.headers["retry-after"] = str(step["retry_after"])
+        dialect.later(found, step["retry_after"])
     return found
 
 

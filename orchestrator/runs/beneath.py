@@ -1,0 +1,25 @@
+"""Files below a folder that an agent can change at any time: opened so that no link leads out of it."""
+
+import os
+from contextlib import suppress
+
+
+def opened(root: str, path: str, flags: int, *, make: bool = False) -> int:
+    """A descriptor of *path* below *root*, of which no part is a link; *make* makes the folders to it. OSError.
+
+    Whoever opens a pipe does not wait for its other end.
+    """
+    *folders, name = os.path.normpath(path).split(os.sep)
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in folders:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+            flag = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            inner = os.open(part, flag, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    finally:
+        os.close(folder)
