@@ -150,10 +150,10 @@ Commands run in Codex's own sandbox: they may read what the daemon's user can, a
 temporary folders; they have no network. Each command and each edit is asked (`approval_policy: untrusted`), so that
 the project's policy decides what is allowed, asked or denied; this version asks for `ls` too.
 
-What was allowed is not held back by that sandbox. Codex tries an allowed command in it, and where the sandbox stops
-something, runs the command once more without it; an allowed edit is written wherever it says. That is Codex's design,
-no setting keeps the sandbox and lets people decide on each command, and the request says so. A policy that allows a
-command unasked allows it outside, too. A project's own sandbox is not Codex's to leave.
+What was allowed is not held back by that sandbox. Codex tries an allowed command in it, and where it sees that the
+sandbox stopped something, runs the command once more without it; an allowed edit is written wherever it says. That is
+Codex's design, no setting keeps the sandbox and lets people decide on each command, and the request says so. A policy
+that allows a command unasked allows it outside, too. A project's own sandbox is not Codex's to leave.
 
 With `on-request` commands are not asked, and the sandbox holds them; asked is what the model wants to run without it,
 and what Codex deems dangerous. `danger-full-access` switches the sandbox off, and with `never`

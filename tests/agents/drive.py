@@ -1,24 +1,29 @@
-"""One run of an adapter in a test, and all that it tells."""
+"""Runs of an adapter in a test, and all that they tell."""
 
 import asyncio
 import os
 import shlex
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import psutil
 
 from adapters import factory
-from orchestrator.agent import Event, Result, RunContext, SendMode, Text
+from orchestrator.agent import Event, Result, RunContext, SendMode, Text, Usage
 from orchestrator.runs.process import MARK
 
 E = TypeVar("E", bound=Event)
+NewDrive = Callable[..., "Drive"]
 
 _TIMEOUT = 120.0
 
 
 class Drive:
-    """One run."""
+    """One run, and all that it tells."""
 
     def __init__(self, agent_type: str, context: RunContext, stop_grace: float = 5.0) -> None:
         self.context = context
@@ -59,6 +64,23 @@ class Drive:
         """All that the agent said, a line for each paragraph."""
         return "".join(text.text if text.more else f"{text.text}\n" for text in self.all(Text))
 
+    @property
+    def tokens(self) -> int:
+        """What was counted; a call that is told twice would be counted twice."""
+        calls = [one.call_id for one in self.all(Usage) if one.call_id]
+        assert len(calls) == len(set(calls))
+        return sum(one.tokens for one in self.all(Usage))
+
+    @property
+    def cost(self) -> float:
+        return sum(one.cost for one in self.all(Usage))
+
+    async def told_money(self) -> None:
+        """Wait until money is told: at the end of a turn, where an agent tells it then."""
+        async with asyncio.timeout(_TIMEOUT), self._told:
+            while not self.cost:
+                await self._told.wait()
+
     async def queue(self, text: str) -> asyncio.Task[None]:
         """Queue *text*; the task ends when it was given to the agent."""
         given = asyncio.create_task(self.adapter.send(text, SendMode.QUEUE))
@@ -78,13 +100,33 @@ class Drive:
             self._told.notify_all()
 
 
+@asynccontextmanager
+async def driving(
+    agent_type: str, workdir: Path, env: Mapping[str, str], stop_grace: float = 5.0
+) -> AsyncIterator[NewDrive]:
+    """Makes runs in *workdir*, each of a prompt, its settings and other fields of its context; stops them at last."""
+    drives: list[Drive] = []
+
+    def new(prompt: str, config: Mapping[str, Any], **fields: Any) -> Drive:
+        context = RunContext(
+            run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=prompt,
+            config=dict(config), env={MARK: uuid4().hex, **env},
+        )  # fmt: skip
+        drives.append(Drive(agent_type, replace(context, **fields), stop_grace))
+        return drives[-1]
+
+    yield new
+    for started in drives:
+        await started.adapter.stop()
+
+
 class Gate:
     """A pipe that holds back the agent's command until it is released."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "gate"
-        os.mkfifo(self._path)
-        self.command = f"cat {shlex.quote(str(self._path))}"
+        self.path = folder / "gate"
+        os.mkfifo(self.path)
+        self.command = f"cat {shlex.quote(str(self.path))}"
 
     async def release(self) -> None:
-        await asyncio.to_thread(self._path.write_text, "go")
+        await asyncio.to_thread(self.path.write_text, "go")

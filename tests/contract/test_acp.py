@@ -20,7 +20,6 @@ from orchestrator.agent import (
     Question,
     RateLimit,
     Result,
-    RunContext,
     SendMode,
     Session,
     Thinking,
@@ -30,14 +29,13 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.errors import UserError
+from orchestrator.runs.process import MARK
 from tests.agents import brands
 from tests.agents.brands import Brand, needs_agents
-from tests.agents.drive import Drive, Gate
+from tests.agents.drive import Drive, Gate, NewDrive, driving
 from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
 
 pytestmark = needs_agents
-
-NewDrive = Callable[..., Drive]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +69,17 @@ def agent(name: str) -> Agent:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 async def drive(agent: Agent, server: ModelServer, workdir: Path, tmp_path: Path) -> AsyncIterator[NewDrive]:
-    drives: list[Drive] = []
     brand = agent.make(tmp_path / "home", server.url)
+    async with driving("acp", workdir, brand.env) as made:
 
-    def new(prompt: str, *, env: Mapping[str, str] | None = None, **config: Any) -> Drive:
-        session_id = config.pop("session_id", None)
-        context = RunContext(
-            run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=prompt, session_id=session_id,
-            config={"argv": brand.argv, **config},
-            env={**brand.env, **(env or {}), "AGENT_QUEUE_RUN": uuid4().hex},
-        )  # fmt: skip
-        drives.append(Drive("acp", context))
-        return drives[-1]
+        def new(
+            prompt: str, *, env: Mapping[str, str] | None = None, session_id: str | None = None, **config: Any
+        ) -> Drive:
+            environment = {MARK: uuid4().hex, **brand.env, **(env or {})}
+            return made(prompt, {"argv": brand.argv, **config}, env=environment, session_id=session_id)
 
-    yield new
-    for started in drives:
-        await started.adapter.stop()
+        yield new
 
 
 def nonce(prompt: str) -> str:

@@ -4,10 +4,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -20,7 +19,6 @@ from orchestrator.agent import (
     PermissionRequest,
     Question,
     Result,
-    RunContext,
     SendMode,
     Session,
     Text,
@@ -32,40 +30,26 @@ from orchestrator.agent import (
     Withdrawn,
 )
 from orchestrator.errors import UserError
-from tests.agents.drive import Drive
+from tests.agents.drive import Drive, NewDrive, driving
 
 ROOT = Path(__file__).parents[2]
-NewDrive = Callable[..., Drive]
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture
 async def drive(workdir: Path) -> AsyncIterator[NewDrive]:
-    drives: list[Drive] = []
+    env = {
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join((str(ROOT), *(p for p in sys.path if p.endswith("site-packages")))),
+    }
+    async with driving("acp", workdir, env, stop_grace=2.0) as made:
 
-    def new(*steps: Any, flags: tuple[str, ...] = (), session_id: str | None = None, **config: Any) -> Drive:
-        argv = [sys.executable, "-m", "tests.agents.acp_agent", *flags]
-        env = {
-            "PATH": os.defpath,
-            "PYTHONPATH": os.pathsep.join((str(ROOT), *(p for p in sys.path if p.endswith("site-packages")))),
-            "AGENT_QUEUE_RUN": uuid4().hex,
-        }
-        context = RunContext(
-            run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=json.dumps(steps),
-            config={"argv": argv, **config}, env=env, session_id=session_id,
-        )  # fmt: skip
-        drives.append(Drive("acp", context, stop_grace=2.0))
-        return drives[-1]
+        def new(
+            *steps: Any, flags: tuple[str, ...] = (), session_id: str | None = None, **config: Any
+        ) -> Drive:
+            argv = [sys.executable, "-m", "tests.agents.acp_agent", *flags]
+            return made(json.dumps(steps), {"argv": argv, **config}, session_id=session_id)
 
-    yield new
-    for started in drives:
-        await started.adapter.stop()
+        yield new
 
 
 def ask(method: str, **params: Any) -> dict[str, Any]:

@@ -5,8 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,38 +20,21 @@ from orchestrator.agent import (
     Question,
     RateLimit,
     Result,
-    RunContext,
     SendMode,
     Session,
     Text,
-    Thinking,
     ToolCall,
     ToolKind,
     ToolResult,
     Usage,
-    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.brands import codex_app_server, needs_agents
-from tests.agents.drive import Drive, Gate
+from tests.agents.drive import Drive, Gate, NewDrive, driving
+from tests.contract.turns import TurnContract
 from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
 
 pytestmark = needs_agents
-
-NewDrive = Callable[..., Drive]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture
@@ -64,30 +46,20 @@ def home(tmp_path: Path) -> Path:
 async def drive(server: ModelServer, workdir: Path, home: Path) -> AsyncIterator[NewDrive]:
     """Makes runs; `free` ones are asked nothing within the sandbox."""
     brand = codex_app_server(home, server.url)
-    drives: list[Drive] = []
+    async with driving("codex", workdir, brand.env) as made:
 
-    def new(prompt: str, *, free: bool = True, options: dict[str, Any] | None = None, **fields: Any) -> Drive:
-        policy = {"approval_policy": "on-request"} if free else {}
-        context = RunContext(
-            run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=prompt,
-            config={"title": "A title", "path": brand.program, **policy, **(options or {})},
-            env={**brand.env, "AGENT_QUEUE_RUN": uuid4().hex},
-        )  # fmt: skip
-        drives.append(Drive("codex", replace(context, **fields)))
-        return drives[-1]
+        def new(
+            prompt: str, *, free: bool = True, options: dict[str, Any] | None = None, **fields: Any
+        ) -> Drive:
+            policy = {"approval_policy": "on-request"} if free else {}
+            config = {"title": "A title", "path": brand.program, **policy, **(options or {})}
+            return made(prompt, config, **fields)
 
-    yield new
-    for started in drives:
-        await started.adapter.stop()
+        yield new
 
 
-@pytest.fixture
-def gate(workdir: Path) -> Gate:
-    return Gate(workdir)
-
-
-def tokens(run: Drive) -> int:
-    return sum(one.tokens for one in run.all(Usage))
+class TestTurns(TurnContract):
+    """The suite for agents that are spoken to in turns."""
 
 
 async def test_it_works_in_its_folder_and_tells_what_it_does(
@@ -104,7 +76,7 @@ async def test_it_works_in_its_folder_and_tells_what_it_does(
     assert run.words() == "all done\n"
     assert [u.tokens for u in run.all(Usage)] == 3 * [TOKENS_PER_REQUEST]
     assert {u.model for u in run.all(Usage)} == {"gpt-5.5"}
-    assert tokens(run) == server.used(prompt[:40]).tokens
+    assert run.tokens == server.used(prompt[:40]).tokens
     assert len(run.all(Session)) == 1
     assert not run.processes()
 
@@ -117,22 +89,6 @@ async def test_its_words_are_told_while_it_writes_them(drive: NewDrive, server: 
     assert await run.result() == Result(Outcome.DONE, "first line\nsecond ")
     assert run.words() == "first line\nsecond \n"
     assert run.all(Text)[0].more
-
-
-async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
-    run = drive(script({"think": "let me see", "text": "done"}))
-    assert (await run.result_of_run()).text == "done"
-    assert run.all(Thinking) == [Thinking("let me see")]
-
-
-async def test_a_thought_under_way_is_a_sign_of_life(
-    drive: NewDrive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
-    run = drive(script({"think": "let me see", "text": "done"}))
-    await run.result_of_run()
-    thoughts = run.all(Thinking)
-    assert thoughts[: thoughts.index(Thinking("let me see"))] == [Thinking("")]
 
 
 async def test_a_conversation_goes_on_in_a_new_process_and_only_its_new_turn_is_charged(
@@ -149,7 +105,7 @@ async def test_a_conversation_goes_on_in_a_new_process_and_only_its_new_turn_is_
     assert second.all(Session) == [Session(session)]
     assert second.all(ToolResult)[0].summary == str(elsewhere)
     assert "What came before." in json.dumps(server.requests[-1]["input"])
-    assert tokens(second) == 2 * TOKENS_PER_REQUEST
+    assert second.tokens == 2 * TOKENS_PER_REQUEST
     assert "trust" not in Path(second.context.env["CODEX_HOME"], "config.toml").read_text()
 
 
@@ -229,8 +185,15 @@ async def test_words_in_place_of_a_permission_deny_it_and_reach_the_agent(
     assert "write b.txt instead" in json.dumps(server.requests[-1]["input"])
 
 
-async def test_to_leave_the_sandbox_is_asked_with_its_reason(drive: NewDrive, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """A file that no sandbox of Codex's lets a command write: neither in the worktree nor in a temporary folder."""
+    path = Path("/var/tmp", uuid4().hex)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+async def test_to_leave_the_sandbox_is_asked_with_its_reason(drive: NewDrive, outside: Path) -> None:
     run = drive(script({"sh": f"touch {outside}", "ask": True}, {"text": "done"}))
     await run.start()
     request = await run.told(PermissionRequest)
@@ -240,15 +203,7 @@ async def test_to_leave_the_sandbox_is_asked_with_its_reason(drive: NewDrive, tm
     assert outside.exists()
 
 
-@pytest.fixture
-def outside() -> Iterator[Path]:
-    """A file that no sandbox of Codex's lets a command write: neither in the worktree nor in a temporary folder."""
-    path = Path("/var/tmp", uuid4().hex)
-    yield path
-    path.unlink(missing_ok=True)
-
-
-async def test_what_is_allowed_leaves_the_sandbox_and_the_request_says_so(
+async def test_what_is_allowed_may_run_again_without_the_sandbox_and_the_request_says_so(
     drive: NewDrive, workdir: Path, outside: Path
 ) -> None:
     run = drive(script({"sh": f"echo x >> tries; touch {outside}"}, {"text": "done"}), free=False)
@@ -257,8 +212,9 @@ async def test_what_is_allowed_leaves_the_sandbox_and_the_request_says_so(
     assert request.action == "run a command, if need be outside of Codex's sandbox"
     await run.adapter.answer(request.request_id, "allow")
     assert (await run.result()).outcome is Outcome.DONE
-    assert outside.exists()
-    assert (workdir / "tries").read_text() == "x\nx\n"  # the first in the sandbox
+    # Codex looks for what the sandbox has stopped in commands that end at once: on a busy host it may miss it.
+    tries = (workdir / "tries").read_text()
+    assert tries == ("x\nx\n" if outside.exists() else "x\n")
     assert len(run.all(PermissionRequest)) == 1
 
 
@@ -352,7 +308,7 @@ async def test_subagents_are_counted_and_their_words_are_not_the_agents(
     assert await run.result() == Result(Outcome.DONE, "end")
     assert (workdir / "made").exists()
     assert run.words() == "end\n"
-    assert tokens(run) == 5 * TOKENS_PER_REQUEST == server.used("").tokens
+    assert run.tokens == 5 * TOKENS_PER_REQUEST == server.used("").tokens
 
 
 QUESTIONS = [
@@ -402,19 +358,6 @@ async def test_a_plan_is_its_last_word(drive: NewDrive) -> None:
     assert "# Plan\n- one" in run.words()
 
 
-async def test_queued_words_are_the_next_turn(drive: NewDrive, gate: Gate) -> None:
-    run = drive(script({"sh": gate.command}, {"text": "first"}))
-    await run.start()
-    await run.told(ToolCall)
-    given = [await run.queue(script({"text": text})) for text in ("second", "third")]
-    assert not any(task.done() for task in given)
-    await gate.release()
-    assert await run.result() == Result(Outcome.DONE, "third")
-    await asyncio.gather(*given)
-    assert run.words() == "first\nsecond\nthird\n"
-    assert tokens(run) == 4 * TOKENS_PER_REQUEST
-
-
 async def test_steering_words_reach_the_turn_that_runs(
     drive: NewDrive, server: ModelServer, gate: Gate
 ) -> None:
@@ -425,49 +368,6 @@ async def test_steering_words_reach_the_turn_that_runs(
     await gate.release()
     assert await run.result() == Result(Outcome.DONE, "steered")
     assert "Mind the gap." in json.dumps(server.requests[-1]["input"])
-
-
-async def test_interrupting_words_take_the_place_of_the_turn(drive: NewDrive, server: ModelServer) -> None:
-    prompt = script({"hang": True})
-    run = drive(prompt)
-    await run.start()
-    await server.asked(prompt[:40])
-    given = await run.queue(script({"text": "queued"}))
-    await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
-    assert await run.result() == Result(Outcome.DONE, "queued")
-    assert run.words() == "instead\nqueued\n"
-    await given
-
-
-async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive) -> None:
-    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
-    await run.start()
-    request = await run.told(PermissionRequest)
-    await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
-    assert await run.result() == Result(Outcome.DONE, "instead")
-    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
-    with pytest.raises(CannotSend):
-        await run.adapter.answer(request.request_id, "allow")
-
-
-async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive) -> None:
-    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
-    await run.start()
-    await run.told(PermissionRequest)
-    await run.adapter.stop()
-    assert await run.result() == Result(Outcome.STOPPED)
-    assert not run.all(Withdrawn)
-
-
-async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
-    run = drive(script({"text": "done"}))
-    await run.start()
-    assert await run.adapter.is_alive()
-    await run.result()
-    assert not await run.adapter.is_alive()
-    for mode in SendMode:
-        with pytest.raises(CannotSend):
-            await run.adapter.send("too late", mode)
 
 
 async def test_refusals_that_do_not_end_are_a_limit(drive: NewDrive) -> None:
@@ -600,7 +500,7 @@ async def test_after_a_kill_the_conversation_goes_on(drive: NewDrive, server: Mo
     second = drive(script({"text": "two"}), session_id=first.all(Session)[0].session_id)
     assert await second.result_of_run() == Result(Outcome.DONE, "two")
     assert "What came before." in json.dumps(server.requests[-1]["input"])
-    assert tokens(first) + tokens(second) == server.used("").tokens
+    assert first.tokens + second.tokens == server.used("").tokens
 
 
 async def test_a_program_that_is_no_codex_cannot_be_started(drive: NewDrive, tmp_path: Path) -> None:

@@ -7,11 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -22,20 +20,18 @@ from orchestrator.agent import (
     Question,
     RateLimit,
     Result,
-    RunContext,
     SendMode,
     Session,
     Text,
-    Thinking,
     ToolCall,
     ToolKind,
     ToolResult,
     Usage,
-    Withdrawn,
 )
 from orchestrator.errors import UserError
 from tests.agents.brands import needs_agents, opencode_serve
-from tests.agents.drive import Drive, Gate
+from tests.agents.drive import Drive, Gate, NewDrive, driving
+from tests.contract.turns import TurnContract
 from tests.servers.models import ModelServer, script
 
 pytestmark = needs_agents
@@ -45,14 +41,7 @@ def _git(*args: str) -> None:
     subprocess.run(["git", *args], check=True)
 
 
-NewDrive = Callable[..., Drive]
 _FREE = {"edit": "allow", "bash": "allow", "external_directory": "allow"}
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
 
 
 @pytest.fixture
@@ -72,20 +61,20 @@ async def drive(server: ModelServer, workdir: Path, tmp_path: Path) -> AsyncIter
     all_allowed = {"permission": _FREE, "agent": {"build": {"permission": _FREE}}}
     own.write_text(json.dumps({**json.loads(own.read_text()), **all_allowed}))
     env = {name: value for name, value in brand.env.items() if name != "OPENCODE_SERVER_PASSWORD"}
-    drives: list[Drive] = []
+    async with driving("opencode", workdir, env) as made:
 
-    def new(prompt: str, *, free: bool = True, options: dict[str, Any] | None = None, **fields: Any) -> Drive:
-        config = {"path": brand.program, "config": {"permission": _FREE} if free else {}, **(options or {})}
-        context = RunContext(
-            run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=prompt,
-            config={"title": "A title", **config}, env={**env, "AGENT_QUEUE_RUN": uuid4().hex},
-        )  # fmt: skip
-        drives.append(Drive("opencode", replace(context, **fields)))
-        return drives[-1]
+        def new(
+            prompt: str, *, free: bool = True, options: dict[str, Any] | None = None, **fields: Any
+        ) -> Drive:
+            own = {"permission": _FREE} if free else {}
+            config = {"title": "A title", "path": brand.program, "config": own, **(options or {})}
+            return made(prompt, config, **fields)
 
-    yield new
-    for started in drives:
-        await started.adapter.stop()
+        yield new
+
+
+class TestTurns(TurnContract):
+    """The suite for agents that are spoken to in turns."""
 
 
 async def test_it_works_in_its_folder_and_tells_what_it_does(
@@ -118,23 +107,6 @@ async def test_words_are_told_while_they_are_written(drive: NewDrive, server: Mo
     await server.release("half")
     assert await run.result() == Result(Outcome.DONE, "first\nsecond")
     assert run.words() == "first\nsecond\n"
-
-
-async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:
-    run = drive(script({"think": "let me see", "text": "done"}))
-    assert (await run.result_of_run()).text == "done"
-    assert run.all(Thinking) == [Thinking("let me see")]
-    assert run.words() == "done\n"
-
-
-async def test_a_thought_under_way_is_a_sign_of_life(
-    drive: NewDrive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.streaming._QUIET", 0.0)
-    run = drive(script({"think": "let me see", "text": "done"}))
-    await run.result_of_run()
-    thoughts = run.all(Thinking)
-    assert thoughts[: thoughts.index(Thinking("let me see"))] == [Thinking("")]
 
 
 async def test_a_command_is_asked_and_done_when_allowed(drive: NewDrive, workdir: Path) -> None:
@@ -261,23 +233,9 @@ async def test_its_questions_reach_a_person_and_the_answers_the_agent(
     assert "as many as fit" in answered
 
 
-async def test_queued_words_are_the_next_turn(drive: NewDrive, tmp_path: Path) -> None:
-    gate = Gate(tmp_path)
-    run = drive(script({"sh": gate.command}, {"text": "first"}))
-    await run.start()
-    await run.told(ToolCall)
-    given = [await run.queue(script({"text": text})) for text in ("second", "third")]
-    assert not any(task.done() for task in given)
-    await gate.release()
-    assert await run.result() == Result(Outcome.DONE, "third")
-    await asyncio.gather(*given)
-    assert run.words() == "first\nsecond\nthird\n"
-
-
 async def test_steering_words_reach_the_turn_that_runs(
-    drive: NewDrive, server: ModelServer, tmp_path: Path
+    drive: NewDrive, server: ModelServer, gate: Gate
 ) -> None:
-    gate = Gate(tmp_path)
     run = drive(script({"sh": gate.command}, {"text": "first"}, {"text": "steered"}))
     await run.start()
     await run.told(ToolCall)
@@ -286,18 +244,6 @@ async def test_steering_words_reach_the_turn_that_runs(
     result = await run.result()
     assert result.outcome is Outcome.DONE
     assert "Mind the gap." in json.dumps(server.requests[-1]["messages"])
-
-
-async def test_interrupting_words_take_the_place_of_the_turn(drive: NewDrive, server: ModelServer) -> None:
-    prompt = script({"hang": True})
-    run = drive(prompt)
-    await run.start()
-    await server.asked(prompt[:40])
-    given = await run.queue(script({"text": "queued"}))
-    await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
-    assert await run.result() == Result(Outcome.DONE, "queued")
-    assert run.words() == "instead\nqueued\n"
-    await given
 
 
 async def test_an_interrupt_before_the_turn_has_begun_ends_it_nevertheless(
@@ -309,18 +255,6 @@ async def test_an_interrupt_before_the_turn_has_begun_ends_it_nevertheless(
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert (await run.result()).text == "instead"
     assert not (workdir / "done").exists()
-
-
-async def test_an_interrupt_takes_an_open_request_back(drive: NewDrive, workdir: Path) -> None:
-    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
-    await run.start()
-    request = await run.told(PermissionRequest)
-    await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
-    assert await run.result() == Result(Outcome.DONE, "instead")
-    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
-    assert not (workdir / "asked").exists()
-    with pytest.raises(CannotSend):
-        await run.adapter.answer(request.request_id, "allow")
 
 
 async def test_what_a_subagent_does_belongs_to_the_run(
@@ -439,10 +373,7 @@ async def test_a_wrong_key_fails_at_once_and_says_what_to_do(drive: NewDrive) ->
     assert "opencode auth login" in result.text
 
 
-async def test_queued_words_are_refused_when_the_run_ends_before_them(
-    drive: NewDrive, tmp_path: Path
-) -> None:
-    gate = Gate(tmp_path)
+async def test_queued_words_are_refused_when_the_run_ends_before_them(drive: NewDrive, gate: Gate) -> None:
     run = drive(script({"sh": gate.command}, {"status": 401}))
     await run.start()
     await run.told(ToolCall)
@@ -458,26 +389,6 @@ async def test_a_silent_turn_is_broken_off(drive: NewDrive) -> None:
     result = await run.result_of_run()
     assert result.outcome is Outcome.FAILED
     assert "told nothing for 2 s" in result.text
-
-
-async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive) -> None:
-    run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
-    await run.start()
-    await run.told(PermissionRequest)
-    await run.adapter.stop()
-    assert await run.result() == Result(Outcome.STOPPED)
-    assert not run.all(Withdrawn)
-
-
-async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
-    run = drive(script({"text": "done"}))
-    await run.start()
-    assert await run.adapter.is_alive()
-    await run.result()
-    assert not await run.adapter.is_alive()
-    for mode in SendMode:
-        with pytest.raises(CannotSend):
-            await run.adapter.send("too late", mode)
 
 
 async def test_a_program_that_is_no_server_cannot_be_started(drive: NewDrive) -> None:

@@ -2,22 +2,14 @@
 
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from orchestrator.agent import RunContext
-from tests.contract.claude.runs import Drive, NewDrive
+from tests.agents.drive import Drive, NewDrive, driving
 from tests.servers.models import ModelServer
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
 
 
 @pytest.fixture
@@ -40,35 +32,13 @@ def env(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 async def drive(env: dict[str, str], workdir: Path) -> AsyncIterator[NewDrive]:
-    drives: list[Drive] = []
+    async with driving("claude", workdir, env) as made:
 
-    def new(
-        prompt: str, mode: str = "bypassPermissions", config: dict[str, Any] | None = None, **fields: Any
-    ) -> Drive:
-        settings = {"permission_mode": mode} if config is None else config
-        context = RunContext(
-            run_id="r-1", task_id="t-1", epoch=1, workdir=str(workdir), prompt=prompt,
-            config={"title": "A task", **settings}, env=env,
-        )  # fmt: skip
-        drives.append(Drive(replace(context, **fields)))
-        return drives[-1]
+        def new(
+            prompt: str, mode: str = "bypassPermissions", config: dict[str, Any] | None = None, **fields: Any
+        ) -> Drive:
+            settings = {"permission_mode": mode} if config is None else config
+            return made(prompt, {"title": "A task", **settings}, **fields)
 
-    yield new
-    for started in drives:
-        await started.adapter.stop()
-
-
-@pytest.fixture
-def gate(workdir: Path) -> Path:
-    """A pipe that holds back the agent's `cat` of it until `release`."""
-    path = workdir / "gate"
-    os.mkfifo(path)
-    return path
+        yield new

@@ -18,7 +18,7 @@ from orchestrator.agent import (
     ToolResult,
     Withdrawn,
 )
-from tests.contract.claude.runs import NewDrive, marked
+from tests.agents.drive import NewDrive
 from tests.servers.models import ModelServer, script
 
 pytestmark = pytest.mark.claude
@@ -181,14 +181,12 @@ async def test_an_interrupt_takes_an_open_question_back(drive: NewDrive) -> None
 
 
 @pytest.mark.parametrize("killed", [True, False])
-async def test_what_was_asked_stays_open_when_the_run_ends(
-    drive: NewDrive, env: dict[str, str], killed: bool
-) -> None:
+async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive, killed: bool) -> None:
     run = drive(script({"sh": "touch asked"}, {"text": "no"}), mode="default")
     await run.start()
     await run.told(PermissionRequest)
     if killed:
-        for process in marked(env):
+        for process in run.processes():
             process.kill()
     else:
         await run.adapter.stop()

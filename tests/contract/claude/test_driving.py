@@ -25,7 +25,7 @@ from orchestrator.agent import (
     Usage,
 )
 from orchestrator.errors import UserError
-from tests.contract.claude.runs import NewDrive, marked, release
+from tests.agents.drive import Gate, NewDrive
 from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
 
 pytestmark = pytest.mark.claude
@@ -33,9 +33,7 @@ pytestmark = pytest.mark.claude
 CHOICES = [{"label": "red", "description": ""}, {"label": "blue", "description": ""}]
 
 
-async def test_it_works_in_its_folder_and_tells_what_it_does(
-    drive: NewDrive, workdir: Path, env: dict[str, str]
-) -> None:
+async def test_it_works_in_its_folder_and_tells_what_it_does(drive: NewDrive, workdir: Path) -> None:
     file = workdir / "a.txt"
     prompt = script({"write": [str(file), "hi"]}, {"sh": "ls nowhere"}, {"text": "all done"})
     run = drive(prompt)
@@ -51,29 +49,29 @@ async def test_it_works_in_its_folder_and_tells_what_it_does(
     assert [bool(u.call_id and u.model) for u in used] == [True, True, True, False]
     assert used[-1].cost > 0
     assert len(run.all(Session)) == 1
-    assert not marked(env)
+    assert not run.processes()
 
 
-async def test_queued_words_are_the_next_turn(drive: NewDrive, gate: Path) -> None:
-    run = drive(script({"sh": f"cat {gate}"}, {"text": "first"}))
+async def test_queued_words_are_the_next_turn(drive: NewDrive, gate: Gate) -> None:
+    run = drive(script({"sh": gate.command}, {"text": "first"}))
     await run.start()
     await run.told(ToolCall)
     given = [await run.queue(script({"text": text})) for text in ("second", "third")]
     assert not any(task.done() for task in given)
-    await release(gate)
+    await gate.release()
     assert await run.result() == Result(Outcome.DONE, "third")
     await asyncio.gather(*given)
     assert [t.text for t in run.all(Text)] == ["first", "second", "third"]
 
 
 async def test_steering_words_reach_the_turn_that_runs(
-    drive: NewDrive, server: ModelServer, gate: Path
+    drive: NewDrive, server: ModelServer, gate: Gate
 ) -> None:
-    run = drive(script({"sh": f"cat {gate}"}, {"text": "steered"}))
+    run = drive(script({"sh": gate.command}, {"text": "steered"}))
     await run.start()
     await run.told(ToolCall)
     await run.adapter.send("Mind the gap.", SendMode.STEER)
-    await release(gate)
+    await gate.release()
     assert await run.result() == Result(Outcome.DONE, "steered")
     assert "Mind the gap." in json.dumps(server.requests[-1]["messages"])
 
@@ -90,8 +88,8 @@ async def test_interrupting_words_take_the_place_of_the_turn(drive: NewDrive, se
     await given
 
 
-async def test_a_run_lasts_until_its_subagents_have_reported(drive: NewDrive, gate: Path) -> None:
-    errand = script({"sh": f"cat {gate}"}, {"text": "errand done"})
+async def test_a_run_lasts_until_its_subagents_have_reported(drive: NewDrive, gate: Gate) -> None:
+    errand = script({"sh": gate.command}, {"text": "errand done"})
     args = {"description": "errand", "prompt": errand, "subagent_type": "general-purpose"}
     run = drive(
         script(
@@ -100,7 +98,7 @@ async def test_a_run_lasts_until_its_subagents_have_reported(drive: NewDrive, ga
     )
     await run.start()
     await run.told_money()  # the first turn is over
-    await release(gate)
+    await gate.release()
     assert await run.result() == Result(Outcome.DONE, "end")
     assert {"sent", "errand done", "end"} <= {t.text for t in run.all(Text)}
     assert run.tokens == 5 * TOKENS_PER_REQUEST
@@ -117,37 +115,35 @@ async def test_after_the_end_nothing_can_be_said(drive: NewDrive) -> None:
             await run.adapter.send("too late", mode)
 
 
-async def test_queued_words_are_refused_when_the_run_ends_before_them(drive: NewDrive, gate: Path) -> None:
-    run = drive(script({"sh": f"cat {gate}"}, {"status": 400}))
+async def test_queued_words_are_refused_when_the_run_ends_before_them(drive: NewDrive, gate: Gate) -> None:
+    run = drive(script({"sh": gate.command}, {"status": 400}))
     await run.start()
     await run.told(ToolCall)
     given = await run.queue("also mind the tests")
-    await release(gate)
+    await gate.release()
     assert await run.result() == Result(Outcome.FAILED, "API Error: 400 scripted 400")
     with pytest.raises(CannotSend, match="it ended before it came to it"):
         await given
 
 
-async def test_stop_leaves_no_process(
-    drive: NewDrive, server: ModelServer, env: dict[str, str], gate: Path
-) -> None:
-    background = {"command": f"setsid sh -c 'echo up > {gate}; sleep 1000'", "run_in_background": True}
+async def test_stop_leaves_no_process(drive: NewDrive, server: ModelServer, gate: Gate) -> None:
+    background = {"command": f"setsid sh -c 'echo up > {gate.path}; sleep 1000'", "run_in_background": True}
     run = drive(script({"tool": "Bash", "args": background}, {"hang": True}))
     await run.start()
     await server.asked("tool_result")
-    assert await asyncio.to_thread(gate.read_text) == "up\n"
-    assert len(marked(env)) > 1
+    assert await asyncio.to_thread(gate.path.read_text) == "up\n"
+    assert len(run.processes()) > 1
     await run.adapter.stop()
     assert await run.result() == Result(Outcome.STOPPED)
-    assert not marked(env)
+    assert not run.processes()
     await run.adapter.stop()
 
 
-async def test_a_killed_cli_is_a_failure(drive: NewDrive, server: ModelServer, env: dict[str, str]) -> None:
+async def test_a_killed_cli_is_a_failure(drive: NewDrive, server: ModelServer) -> None:
     run = drive(script({"hang": True}))
     await run.start()
     await server.asked("SCRIPT")
-    for process in marked(env):
+    for process in run.processes():
         process.kill()
     result = await run.result()
     assert result.outcome is Outcome.FAILED
@@ -162,13 +158,13 @@ async def test_words_are_told_before_they_are_finished_and_once(drive: NewDrive,
     assert first == Text("A first line.\n\n", more=True)
     await server.release("half")
     assert (await run.result()).text.strip() == text.strip()
-    assert run.words.rstrip("\n") == text.rstrip("\n")
+    assert run.words().rstrip("\n") == text.rstrip("\n")
 
 
 async def test_thinking_and_tools_stand_between_words(drive: NewDrive) -> None:
     run = drive(script({"think": "hm", "text": "one two", "pieces": 3}, words="A."))
     await run.result_of_run()
-    assert run.words == "one two\n"
+    assert run.words() == "one two\n"
     kinds = [type(event) for event in run.events]
     assert kinds.index(Thinking) < kinds.index(Text)
 
@@ -179,15 +175,15 @@ async def test_words_that_an_interrupt_cuts_off_are_told_once(drive: NewDrive, s
     await run.told(Text)
     await run.adapter.send(script({"text": "instead"}), SendMode.INTERRUPT)
     assert await run.result() == Result(Outcome.DONE, "instead")
-    assert run.words == "Once \ninstead\n"
+    assert run.words() == "Once \ninstead\n"
 
 
 @pytest.mark.parametrize("state", ["request", "words", "tool", "question", "permission"])
 async def test_stop_takes_no_longer_than_its_grace_in_any_state(
-    drive: NewDrive, server: ModelServer, env: dict[str, str], gate: Path, state: str
+    drive: NewDrive, server: ModelServer, gate: Gate, state: str
 ) -> None:
     asked = {"questions": [{"question": "Which?", "header": "h", "multiSelect": False, "options": CHOICES}]}
-    forked = f"(setsid sh -c '(sleep 1000 &) ; sleep 1000' >/dev/null 2>&1 &); cat {gate}"
+    forked = f"(setsid sh -c '(sleep 1000 &) ; sleep 1000' >/dev/null 2>&1 &); {gate.command}"
     steps: dict[str, Any] = {
         "request": {"hang": True},
         "words": {"text": "one two", "hold": "never"},
@@ -204,7 +200,7 @@ async def test_stop_takes_no_longer_than_its_grace_in_any_state(
     await run.adapter.stop()
     assert await run.result() == Result(Outcome.STOPPED)
     assert time.monotonic() - began < 5.0 + 5.0  # the rest is a busy host's
-    assert not marked(env)
+    assert not run.processes()
 
 
 async def test_thinking_is_told_apart_from_words(drive: NewDrive) -> None:

@@ -12,7 +12,7 @@ pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the cl
 import claude_agent_sdk as sdk
 
 from orchestrator.agent import Outcome, Result
-from tests.contract.claude.runs import NewDrive
+from tests.agents.drive import NewDrive
 from tests.servers.models import script
 
 pytestmark = pytest.mark.claude
@@ -90,7 +90,7 @@ async def test_words_that_wait_are_given_where_the_cli_does_not_mention_the_last
     given = [await run.queue(script({"text": text})) for text in ("second", "third")]
     assert await run.result() == Result(Outcome.DONE, "third")
     assert all(task.done() for task in given)
-    assert run.words == "first\nsecond\nthird\n"
+    assert run.words() == "first\nsecond\nthird\n"
 
 
 @pytest.mark.parametrize("to_us", ["", _MENTIONS_NOTHING])
@@ -102,4 +102,4 @@ async def test_words_that_wait_are_answered_where_the_cli_begins_late_with_those
     given = [await run.queue(script({"text": text})) for text in ("second", "third")]
     assert await run.result() == Result(Outcome.DONE, "third")
     assert all(task.done() for task in given)
-    assert run.words == "first\nsecond\nthird\n"
+    assert run.words() == "first\nsecond\nthird\n"

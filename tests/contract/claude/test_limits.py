@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
 
 from orchestrator.agent import Outcome, RateLimit, Result
-from tests.contract.claude.runs import NewDrive
+from tests.agents.drive import NewDrive
 from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
 
 pytestmark = pytest.mark.claude

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("claude_agent_sdk", reason="drives Claude Code: needs the claude extra")
 
 from orchestrator.agent import Outcome, Question, Result, SendMode, Session, Text, ToolCall, Usage
-from tests.contract.claude.runs import NewDrive, marked
+from tests.agents.drive import Gate, NewDrive
 from tests.servers.models import TOKENS_PER_REQUEST, ModelServer, script
 
 pytestmark = pytest.mark.claude
@@ -48,7 +48,7 @@ async def test_an_unknown_conversation_is_begun_anew_and_that_is_said(
     run = drive(script({"text": "fresh"}), session_id=gone)
     assert await run.result_of_run() == Result(Outcome.DONE, "fresh")
     assert run.all(Session)[0].session_id != gone
-    assert run.words.startswith("The earlier conversation with Claude Code is gone")
+    assert run.words().startswith("The earlier conversation with Claude Code is gone")
     assert "Look at the folder" in json.dumps(server.requests[-1]["messages"])
 
 
@@ -64,17 +64,17 @@ async def test_a_conversation_is_known_before_anything_happens_in_it(
 
 @pytest.mark.parametrize("at", ["tool", "question"])
 async def test_a_killed_conversation_goes_on_and_is_counted_once(
-    drive: NewDrive, server: ModelServer, env: dict[str, str], gate: Path, at: str
+    drive: NewDrive, server: ModelServer, gate: Gate, at: str
 ) -> None:
     options = [{"label": label, "description": ""} for label in ("red", "blue")]
     asked = {"question": "Which?", "header": "h", "multiSelect": False, "options": options}
     ask = {"tool": "AskUserQuestion", "args": {"questions": [asked]}}
-    held = {"sh": f"cat {gate}"} if at == "tool" else ask
+    held = {"sh": gate.command} if at == "tool" else ask
     first = drive(script({"sh": "true"}, held, {"text": "never"}, words="What came before."))
     await first.start()
     await (first.told(ToolCall, 2) if at == "tool" else first.told(Question))
     await first.told(Usage, 2)
-    for process in marked(env):
+    for process in first.processes():
         process.kill()
     assert (await first.result()).outcome is Outcome.FAILED
     second = drive(script({"text": "went on"}), session_id=first.all(Session)[0].session_id)

@@ -17,7 +17,7 @@ from orchestrator.agent import (
     ToolResult,
 )
 from orchestrator.errors import UserError
-from tests.contract.claude.runs import NewDrive, marked
+from tests.agents.drive import NewDrive
 from tests.servers.models import ModelServer, script
 
 pytestmark = pytest.mark.claude
@@ -130,7 +130,7 @@ async def test_more_turns_than_are_allowed_are_a_failure_that_says_so(drive: New
 
 
 async def test_a_tool_server_serves_and_leaves_with_the_run(
-    drive: NewDrive, server: ModelServer, env: dict[str, str], tmp_path: Path
+    drive: NewDrive, server: ModelServer, tmp_path: Path
 ) -> None:
     program = tmp_path / "server.py"
     program.write_text(MCP_SERVER)
@@ -141,10 +141,10 @@ async def test_a_tool_server_serves_and_leaves_with_the_run(
     await run.start()
     request = await run.told(PermissionRequest)
     assert (request.tool, request.tool_kind) == ("mcp__here__ping", ToolKind.OTHER)
-    lines = [process.cmdline() for process in marked(env)]
+    lines = [process.cmdline() for process in run.processes()]
     assert any(str(program) in line for line in lines), "it carries the run's mark"
     assert not any("s3cret" in word for line in lines for word in line)
     await run.adapter.answer(request.request_id, "allow")
     assert (await run.result()).outcome is Outcome.DONE
     assert run.all(ToolResult)[0].summary == "pong s3cret"
-    assert not marked(env)
+    assert not run.processes()
