@@ -267,7 +267,7 @@ def _path_fault(path: str) -> str:
 def _clone_fault(source: str) -> str:
     if source.startswith("/"):
         return _path_fault(source)
-    if re.match(r"[A-Za-z0-9+.-]*::", source):
+    if "::" in source.partition("/")[0]:
         return "transport programs are not allowed; use https, ssh, file or a path"
     if "://" in source:
         return _url_fault(source)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 import pytest
@@ -19,6 +19,8 @@ from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.process import MARK
 from tests.agents.brands import Brand
 from tests.servers.models import ModelServer
+
+_COLOURS: Final = [{"label": one, "description": one} for one in ("red", "blue")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,19 @@ def of_plan(env: dict[str, str]) -> dict[str, str]:
 
 def by_command(brand: Brand) -> dict[str, Any]:
     """The profile of an agent that is told its whole command line."""
-    return {"argv": brand.argv}
+    return {"argv": brand.argv, "retry_patience": 2.0}
+
+
+def asks_claude() -> dict[str, Any]:
+    """How a model has Claude Code ask for a colour."""
+    asked = {"question": "Which colour?", "header": "Colour", "options": _COLOURS, "multiSelect": False}
+    return {"tool": "AskUserQuestion", "args": {"questions": [asked]}}
+
+
+def asks_codex() -> dict[str, Any]:
+    """How a model has Codex ask for a colour."""
+    asked = {"id": "colour", "header": "Colour", "question": "Which colour?", "options": _COLOURS}
+    return {"tool": "request_user_input", "args": {"questions": [asked]}}
 
 
 @dataclass

@@ -9,4 +9,4 @@ pytestmark = needs_agents
 
 
 class TestOpenCodeOverAcp(AgentContract):
-    kind = Kind("acp", brands.opencode_acp, by_command, lacks=frozenset({"usage"}), told_late=2.0)
+    kind = Kind("acp", brands.opencode_acp, by_command, told_late=2.0)

@@ -8,19 +8,13 @@ import pytest
 
 from tests.agents import brands
 from tests.contract.agents import AgentContract
-from tests.contract.agents_at_work import Kind, at_work, of_plan
+from tests.contract.agents_at_work import Kind, asks_claude, at_work, of_plan
 from tests.servers.models import script
 
 pytestmark = pytest.mark.claude
 
 
-def colour() -> dict[str, object]:
-    options = [{"label": one, "description": one} for one in ("red", "blue")]
-    asked = {"question": "Which colour?", "header": "Colour", "options": options, "multiSelect": False}
-    return {"tool": "AskUserQuestion", "args": {"questions": [asked]}}
-
-
-CLAUDE = Kind("claude", brands.claude, subscribed=of_plan, question=colour())
+CLAUDE = Kind("claude", brands.claude, subscribed=of_plan, question=asks_claude())
 
 
 class TestClaude(AgentContract):

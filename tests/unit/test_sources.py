@@ -125,6 +125,7 @@ PIECES = [
     st.sampled_from(RepoKind),
 )
 @example("ssh://%2dx/y", RepoKind.CLONE)
+@example("..:..::", RepoKind.CLONE)
 def test_what_is_accepted_is_never_an_option_and_holds_no_control_character(
     source: str, kind: RepoKind
 ) -> None:
