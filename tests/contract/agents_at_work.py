@@ -33,7 +33,8 @@ class Kind:
     question: dict[str, Any] | None = None
     """The model's step by which it asks people "Which colour?", red or blue."""
     told_late: float = 0.0
-    """Seconds by which the end of a limit may be told late: an endpoint that tells a duration tells whole seconds."""
+    """Seconds by which the end of a limit may be told late: an endpoint that tells a duration tells whole seconds,
+    and some agents tell whole minutes."""
     lacks: frozenset[str] = frozenset()
     """Of: resume, steer, limits, usage."""
 

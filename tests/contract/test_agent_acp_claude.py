@@ -9,4 +9,4 @@ pytestmark = needs_agents
 
 
 class TestClaudeOverAcp(AgentContract):
-    kind = Kind("acp", brands.claude_agent_acp, by_command, subscribed=of_plan, lacks=frozenset({"steer"}))
+    kind = Kind("acp", brands.claude_agent_acp, by_command, subscribed=of_plan, told_late=60.0)

@@ -9,4 +9,4 @@ pytestmark = needs_agents
 
 
 class TestCodexOverAcp(AgentContract):
-    kind = Kind("acp", brands.codex_acp, by_command, lacks=frozenset({"steer"}))
+    kind = Kind("acp", brands.codex_acp, by_command, told_late=60.0)

@@ -9,4 +9,6 @@ pytestmark = needs_agents
 
 
 class TestOpenCodeOverAcp(AgentContract):
-    kind = Kind("acp", brands.opencode_acp, by_command, lacks=frozenset({"limits", "steer", "usage"}))
+    kind = Kind(
+        "acp", brands.opencode_acp, lambda brand: {**by_command(brand), "retry_patience": 5.0}, told_late=2.0
+    )
