@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 _LONGEST = 100
 """Bytes that the address of a Unix socket may have on every system; Linux allows 107, others less."""
+_SHORT = Path("/tmp")  # noqa: S108 - what lies in it is private; TMPDIR may be long, and another one's in each terminal
 
 
 def short_path(path: Path) -> Path:
@@ -18,7 +18,7 @@ def short_path(path: Path) -> Path:
     whole = os.path.realpath(path.parent) + "/" + path.name
     if len(os.fsencode(path)) <= _LONGEST:
         return path
-    folder = Path(tempfile.gettempdir()) / f"agent-queue-{os.getuid()}"
+    folder = _SHORT / f"agent-queue-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or folder.is_symlink():
