@@ -9,4 +9,4 @@ pytestmark = needs_agents
 
 
 class TestGeminiOverAcp(AgentContract):
-    kind = Kind("acp", brands.gemini_acp, by_command, lacks=frozenset({"steer"}), told_late=None)
+    kind = Kind("acp", brands.gemini_acp, by_command, told_late=None, steers=False)
