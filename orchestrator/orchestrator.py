@@ -36,7 +36,7 @@ from orchestrator.runs.finisher import Finisher
 from orchestrator.runs.process import Standby
 from orchestrator.runs.prompt import plain_env
 from orchestrator.runs.recorder import Recorder
-from orchestrator.runs.sandboxes import Sandboxes
+from orchestrator.runs.sandboxes import Sandboxes, homes
 from orchestrator.runs.service import Runs
 from orchestrator.settings import Settings
 from orchestrator.store import accounts, flags, people, tasks
@@ -139,6 +139,7 @@ class Orchestrator:
             worktrees_folder=trees,
             folders=data / "runs",
             attachments=settings.attachments,
+            homes=homes(data),
             clock=self.clock,
         )
         return (

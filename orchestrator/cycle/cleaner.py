@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.runs.folder import RunFolder
 from orchestrator.settings import DeliverySettings
-from orchestrator.store import inbox, messages, outbox, runs, spending
+from orchestrator.store import inbox, messages, outbox, projects, runs, spending
 from orchestrator.store.database import Database
 from orchestrator.workspaces import worktrees
 
@@ -26,6 +26,7 @@ class Cleaner:
         worktrees_folder: Path,
         folders: Path,
         attachments: Path,
+        homes: Path,
         clock: Callable[[], float],
     ) -> None:
         self._db = database
@@ -33,6 +34,7 @@ class Cleaner:
         self._worktrees = worktrees_folder
         self._folders = folders
         self._attachments = attachments
+        self._homes = homes
         self._clock = clock
         self._due = 0.0
 
@@ -55,6 +57,8 @@ class Cleaner:
         async with self._db.read() as tx:
             living = {run.id for run in await runs.live(tx)}
             wanted = await messages.files_held(tx)
+            known = {project.id for project in await projects.all_projects(tx)}
+        gone += await asyncio.to_thread(_remove_old, self._homes, known, now)
         gone += await asyncio.to_thread(_remove_worktrees, aside)
         gone += await asyncio.to_thread(_remove_old, self._attachments, wanted, before)
         await asyncio.to_thread(_remove_groups, self._folders, living)

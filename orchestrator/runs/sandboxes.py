@@ -8,6 +8,11 @@ from orchestrator.runs import sandbox
 from orchestrator.settings import HostSettings
 
 
+def homes(data: Path) -> Path:
+    """Where the projects' own home folders are, below the daemon's folder; each goes when its project is gone."""
+    return data / "homes"
+
+
 @dataclass(frozen=True, slots=True)
 class Sandboxes:
     """Makes them, as the configuration says."""
@@ -21,7 +26,7 @@ class Sandboxes:
         if project.sandbox is Sandbox.NONE:
             return ()
         sandbox.check()
-        own_home = self.data / "homes" / project.id
+        own_home = homes(self.data) / project.id
         own_home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return sandbox.wrapper(
             worktree,
