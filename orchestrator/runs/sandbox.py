@@ -8,11 +8,14 @@ process ids of its own, so that all in it ends with its first process. Root has 
 could else mount everything anew.
 """
 
+import asyncio
+import math
 import os
 import shlex
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,20 +26,44 @@ BWRAP = "bwrap"
 _BINDS = ("--bind", "--bind-try", "--ro-bind", "--ro-bind-try")
 _EMPTY = "--tmpfs"
 _TMP = "/tmp"  # noqa: S108 - a private one
+_PATIENCE = 10.0
+"""Seconds that one may take to be made when that is tried."""
+_HOLDS = 60.0
+"""Seconds for which one that could be made is not tried again."""
+_made: dict[tuple[str, ...], float] = {}
+"""When a sandbox of these words was made, by the clock that only goes on."""
 
 
-def check() -> None:
-    """UserError where bubblewrap is missing, with the command that installs it, or can make no sandbox here. Quick."""
+async def check(*, network: bool) -> None:
+    """UserError where bubblewrap is missing, with the command that installs it, or can make no sandbox here.
+
+    What could be made is taken to be for a minute.
+    """
     program = shutil.which(BWRAP)
     if program is None:
         raise UserError("the sandbox needs bubblewrap, which is not installed: apt-get install bubblewrap")
-    words = [program, "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/sh", "-c", ":"]
-    tried = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    if tried.returncode:
+    words = (*_host(network), "--", "/bin/sh", "-c", ":")
+    if time.monotonic() - _made.get(words, -math.inf) < _HOLDS:
+        return
+    if why := await asyncio.to_thread(_why_not, words):
         raise UserError(
-            f"bubblewrap cannot make a sandbox on this host ({tried.stderr.strip()}); its kernel, or the container that"
+            f"bubblewrap cannot make a sandbox on this host ({why}); its kernel, or the container that"
             " it is, has to allow user namespaces to the daemon's user, and AppArmor to bwrap"
         )
+    _made[words] = time.monotonic()
+
+
+def _why_not(words: Sequence[str]) -> str:
+    """Why a sandbox of these words cannot be made; "" where it can."""
+    try:
+        tried = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took longer than {_PATIENCE:g} s"
+    except OSError as fault:
+        return str(fault)
+    return (tried.stderr.strip() or f"it exited {tried.returncode}") if tried.returncode else ""
 
 
 def wrapper(

@@ -22,12 +22,12 @@ class Sandboxes:
     private: Sequence[Path] = ()
     """Files that nothing in a sandbox can read."""
 
-    def words(self, project: Project, worktree: Path, branch: str) -> tuple[str, ...]:
+    async def words(self, project: Project, worktree: Path, branch: str) -> tuple[str, ...]:
         """The words that put a command into the project's sandbox; none where it has no sandbox. UserError."""
         if project.sandbox is Sandbox.NONE:
             return ()
-        sandbox.check()
         host = self.settings.host
+        await sandbox.check(network=host.sandbox_network)
         own_home = homes(self.settings.data_dir) / project.id
         own_home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return sandbox.wrapper(

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from bench.sessions import git
+from orchestrator.errors import UserError
 from orchestrator.runs import sandbox
 from orchestrator.workspaces import changes
 from orchestrator.workspaces.git import GitError, behind
@@ -242,13 +243,42 @@ async def test_a_projects_setup_and_tests_run_in_its_sandbox(hung: Hung) -> None
     assert not outside.exists()
 
 
+def bwrap(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """Let another program be bubblewrap."""
+    (folder / "bwrap").write_text(f"#!/bin/sh\n{does}\n")
+    (folder / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+async def test_what_takes_too_long_to_be_made_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap(tmp_path, monkeypatch, "exec sleep 1000")
+    monkeypatch.setattr(sandbox, "_PATIENCE", 0.2)
+    trial = asyncio.create_task(sandbox.check(network=True))
+    await asyncio.sleep(0)
+    assert not trial.done()
+    with pytest.raises(UserError, match=r"it took longer than 0\.2 s"):
+        await trial
+
+
+async def test_a_sandbox_is_tried_as_it_is_made_and_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/tried')
+    for network in (False, False, True, True):
+        await sandbox.check(network=network)
+    tried = (tmp_path / "tried").read_text().splitlines()
+    assert ["--unshare-net" in line for line in tried] == [True, False]
+    real = Boxed(tmp_path).words
+    assert set(tried[0].split()) - {"/bin/sh", "-c", ":"} <= set(real)
+
+
 async def test_a_sandbox_that_cannot_be_made_is_refused(
     chat: Chat, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     await chat.with_project()
-    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'no namespaces for you' >&2; exit 1\n")
-    (tmp_path / "bwrap").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    bwrap(tmp_path, monkeypatch, "echo 'no namespaces for you' >&2; exit 1")
     refused = await chat.say("project edit api sandbox:bubblewrap")
     assert refused["verdict"] == "refused"
     assert "no namespaces for you" in refused["text"]
