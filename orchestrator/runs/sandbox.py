@@ -17,6 +17,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import UserError
@@ -121,10 +122,24 @@ def opened(
     return (*words[:at], *_there(words, readable), *_there(words, writable, "--bind-try"), *words[at:])
 
 
-def within(words: Sequence[str], folder: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """The words of the same sandbox, for a command in *folder* that has *env* besides: bubblewrap itself has not."""
+@contextmanager
+def within(
+    words: Sequence[str], folder: str, env: Mapping[str, str]
+) -> Iterator[tuple[tuple[str, ...], int]]:
+    """The words of the same sandbox, for a command in *folder* that has *env* besides: bubblewrap itself has not.
+
+    With them a descriptor, which what is started must inherit: *env* stands on no command line, where all users of
+    the host could read it. ValueError where *env* holds what none can.
+    """
     more = [word for name, value in env.items() for word in ("--setenv", name, value)]
-    return (*words[:-3], *more, "--chdir", folder, "--")
+    if any(
+        "\0" in word for word in more
+    ):  # it would end the word, and what follows be one of bubblewrap's own
+        raise ValueError("embedded null byte")
+    with open(os.memfd_create("sandbox"), "wb", buffering=0) as file:
+        file.write(b"".join(os.fsencode(word) + b"\0" for word in more))
+        file.seek(0)
+        yield (*words[:-3], "--args", str(file.fileno()), "--chdir", folder, "--"), file.fileno()
 
 
 def read_only(words: Sequence[str]) -> tuple[str, ...]:
