@@ -49,10 +49,12 @@ class AgentProcess:
         env: Mapping[str, str],
         wrapper: Sequence[str] = (),
         apart: bool = False,
+        inherited: Sequence[int] = (),
     ) -> "AgentProcess":
         """Start *argv* behind *wrapper* in *cwd* with *env* alone. OSError where that cannot be done.
 
-        Its standard error is part of its output, or is kept *apart*, as `complaints`.
+        Its standard error is part of its output, or is kept *apart*, as `complaints`. It has the descriptors
+        *inherited* by the same numbers.
         """
         output = await _Pipe.open()
         errors = await _Pipe.open() if apart else None
@@ -66,6 +68,7 @@ class AgentProcess:
                 stdout=output.writing,
                 stderr=errors.writing if errors else asyncio.subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=inherited,
             )
         except BaseException:
             for pipe in (output, errors):

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 import agent_queue
 from adapters import catalog
-from agent_queue.configuration import load_settings
+from agent_queue import configuration
 from agent_queue.frontends import Connection
 from agent_queue.logs import configure as configure_logs
 from bots import registry
@@ -72,8 +72,12 @@ Create = Callable[..., Frontend]
 class Daemon:
     """One run of the daemon, from a loaded configuration to a clean end."""
 
-    def __init__(self, settings: Settings, *, create: Create = registry.create) -> None:
+    def __init__(
+        self, settings: Settings, *, create: Create = registry.create, private: Sequence[Path] = ()
+    ) -> None:
+        """*private* are files that no agent in a sandbox can read."""
         self.settings = settings
+        self._private = private
         self._create = create
         self.restart_requested = False
         self.failed = False
@@ -105,6 +109,7 @@ class Daemon:
             self.settings,
             homes={name: registry.home(name, section) for name, section in names.items()},
             sigils={name: registry.sigils(section) for name, section in names.items()},
+            private=self._private,
             supervisor=[sys.executable, "-m", "agent_queue.supervise"],
             check_agent=catalog.check,
             version=agent_queue.__version__,
@@ -256,9 +261,9 @@ class Daemon:
 
 def run(config_path: Path | None) -> int:
     """Run the daemon as users do; returns the exit code, or never, where a restart replaces the process."""
-    settings = load_settings(config_path)
+    settings = configuration.load_settings(config_path)
     configure_logs(settings.log_level, Redactor(settings))
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, private=configuration.files(config_path))
     with sole_user(Path(settings.data_dir)):
         restart = asyncio.run(daemon.run_until_signal())
     if restart:

@@ -22,6 +22,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Loc = tuple[str | int, ...]
 """Where in the document a value stands: keys, and places in lists."""
 
+ENV = ".env"
+"""The file of secrets beside a configuration file."""
 _SIZE_MAX = 1 << 20
 _DEPTH_MAX = 30
 _REFERENCE = re.compile(
@@ -153,7 +155,7 @@ def read(path: Path, env: Mapping[str, str]) -> Document:
     text = _read_text(path, document.faults)
     if text is None:
         return document
-    dotenv = path.parent / ".env"
+    dotenv = path.parent / ENV
     known = {**_read_dotenv(dotenv, document.faults), **env}
     try:
         root = yaml.compose(text, Loader=_Composer)

@@ -62,6 +62,7 @@ class Orchestrator:
         homes: Mapping[str, str],
         sigils: Mapping[str, tuple[str, str]] = MappingProxyType({}),
         supervisor: Sequence[str],
+        private: Sequence[Path] = (),
         check_agent: Callable[[str, dict[str, Any]], None],
         version: str,
         request_restart: Callable[[], None] = lambda: None,
@@ -79,7 +80,7 @@ class Orchestrator:
         data = Path(settings.data_dir)
         self.host = Host(settings.host, data)
         self._scratch = data / "scratch"
-        sandboxes = Sandboxes(settings.host, data)
+        sandboxes = Sandboxes(settings, private)
         finisher = Finisher(
             self.database,
             self.lifecycle,

@@ -277,6 +277,11 @@ class Settings(_Section):
     )
 
     @property
+    def database_files(self) -> tuple[Path, ...]:
+        """The database, and what SQLite keeps beside it."""
+        return tuple(Path(f"{self.database}{end}") for end in ("", "-wal", "-shm"))
+
+    @property
     def attachments(self) -> Path:
         """Where what people send is kept until agents have it."""
         return self.data_dir / "attachments"

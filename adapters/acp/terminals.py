@@ -39,9 +39,7 @@ class Terminals:
         own = {one.name: one.value for one in asked.env or () if one.name != MARK}
         cwd = self._worktree.inside(asked.cwd or ".")
         try:
-            if self._wrapper:  # which must not be started with what the agent says
-                argv, own = [*sandbox.within(self._wrapper, cwd, own), *argv], {}
-            process = await AgentProcess.start(argv, cwd=cwd, env={**self._env, **own})
+            process = await self._start(argv, cwd, own)
         except (OSError, ValueError) as fault:
             raise RequestError(_INVALID, f"cannot start {asked.command}: {fault}") from fault
         await process.close_input()
@@ -49,6 +47,15 @@ class Terminals:
         limit = _OUTPUT_MAX if asked.output_byte_limit is None else asked.output_byte_limit
         self._open[terminal_id] = _Terminal(process, limit)
         return {"terminalId": terminal_id}
+
+    async def _start(self, argv: list[str], cwd: str, own: Mapping[str, str]) -> AgentProcess:
+        """Start a command with *own* in its environment, with which its sandbox must not be started."""
+        if not self._wrapper:
+            return await AgentProcess.start(argv, cwd=cwd, env={**self._env, **own})
+        with sandbox.within(self._wrapper, cwd, own) as (words, inherited):
+            return await AgentProcess.start(
+                argv, cwd=cwd, env=self._env, wrapper=words, inherited=[inherited]
+            )
 
     async def output(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """`terminal/output`: what is left of the output within the limit, and how it ended if it has."""

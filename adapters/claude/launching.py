@@ -15,6 +15,7 @@ from adapters import sandboxing
 from adapters.claude.about import BUNDLED, Options
 from adapters.sign_in import SignIn
 from orchestrator.agent import MANNERS, RunContext
+from orchestrator.errors import UserError
 from orchestrator.runs import sandbox
 
 _MAX_LINE = 64 * 1024**2
@@ -49,11 +50,15 @@ class Files:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def _launcher(self, folder: Path, context: RunContext, settings: Options) -> str | None:
+    def _launcher(self, folder: Path, context: RunContext, settings: Options) -> str:
         """A program that starts the CLI in its sandbox: the SDK takes a path, and no words before it."""
         program = settings.cli_path or (str(BUNDLED) if BUNDLED.exists() else shutil.which("claude"))
         if program is None:
-            return None
+            # The SDK would look for one by itself, and start that outside of the sandbox.
+            raise UserError(
+                "Claude Code was not found: the SDK has brought none, and there is no `claude` on the PATH of"
+                " agent-queue; install it, or say where it is with `cli_path`"
+            )
         commands = [one.command for one in settings.mcp_servers.values() if one.command]
         shown = [*map(Path, settings.add_dirs), *([self.servers] if self.servers else [])]
         within = replace(context, env=environment(context, settings))

@@ -1,7 +1,8 @@
 """Commands about projects, their channels, repositories and agents."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,11 +102,22 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
             raise UserError(f"{name} must be at least {least}, not {given[column]}")
     if given.get("token_budget") == 0:
         given["token_budget"] = None
-    if given.get("sandbox") is Sandbox.BUBBLEWRAP:
-        sandbox.check()
     if "repo_id" in given:
         await projects.get_repo(tx, given["repo_id"])
     return given
+
+
+async def _tried(ctx: Context, args: Settable, change: Callable[[Tx], Awaitable[Post]]) -> Answer:
+    """Make a change; where that asks for a sandbox, one is tried first, which nobody's transaction waits for."""
+    if args.sandbox is not Sandbox.BUBBLEWRAP:
+        return await change(ctx.tx)
+
+    async def answer() -> Post:
+        await sandbox.check(network=ctx.services.settings.host.sandbox_network)
+        async with ctx.services.database.transaction() as tx:
+            return await change(tx)
+
+    return Deferred(answer)
 
 
 @here.command(
@@ -116,14 +128,18 @@ async def _fields(tx: Tx, args: Settable) -> dict[str, Any]:
 )
 async def add(ctx: Context, args: New) -> Answer:
     """Make a project; its repository is named, or is the one of the same name."""
+    return await _tried(ctx, args, partial(_add, ctx, args))
+
+
+async def _add(ctx: Context, args: New, tx: Tx) -> Post:
     name = check_name("project", args.project)
-    given = await _fields(ctx.tx, args)
-    if "repo_id" not in given and name in await projects.known(ctx.tx, "repo", [name]):
+    given = await _fields(tx, args)
+    if "repo_id" not in given and name in await projects.known(tx, "repo", [name]):
         given["repo_id"] = name
     runs_ = ctx.services.settings.runs
     defaults = {"run_timeout": runs_.timeout, "max_retries": runs_.max_retries, "created_at": ctx.now}
     new = Project(id=name, **(defaults | given))
-    await projects.add(ctx.tx, new)
+    await projects.add(tx, new)
     hint = (
         "" if new.repo_id else f"\nIt needs a repository: `repo add` one, then `project edit {name} repo:…`."
     )
@@ -175,13 +191,17 @@ async def show(ctx: Context, args: Named) -> Answer:
 )
 async def edit(ctx: Context, args: Edit) -> Answer:
     """Change what is named, and nothing else."""
-    given = await _fields(ctx.tx, args)
+    return await _tried(ctx, args, partial(_edit, args))
+
+
+async def _edit(args: Edit, tx: Tx) -> Post:
+    given = await _fields(tx, args)
     if not given:
         raise UserError("name what to change, for example `project edit api max-agents:4`")
-    project = await projects.get(ctx.tx, args.project)
+    project = await projects.get(tx, args.project)
     if given.get("repo_id", project.repo_id) != project.repo_id:
-        await tasks.leave_repository(ctx.tx, args.project)
-    changed = await projects.edit(ctx.tx, args.project, **given)
+        await tasks.leave_repository(tx, args.project)
+    changed = await projects.edit(tx, args.project, **given)
     said = sorted(one.name for one in Settable.declared if getattr(args, one.attribute) is not None)
     return Post(text=f"✏️ Project **{args.project}**: {', '.join(said)} changed.", data=_data(changed))
 

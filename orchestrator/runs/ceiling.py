@@ -1,6 +1,7 @@
 """What a run may hold in memory: the kernel is the wall where it lets us build one; the supervisor looks besides."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from orchestrator.runs import cgroups
 from orchestrator.runs.folder import RunFolder, Spec
@@ -15,9 +16,16 @@ class Ceiling:
         self._limit = spec.memory_max
         self._group = _group(folder, spec.context.run_id, spec.memory_max) if spec.memory_max else None
 
-    def entered(self) -> AbstractContextManager[None]:
-        """What is started meanwhile is within the wall from its first moment."""
-        return self._group.entered() if self._group else nullcontext()
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """What is started meanwhile is within the wall from its first moment; where that is refused, there is none."""
+        with ExitStack() as inside:
+            try:
+                if self._group:
+                    inside.enter_context(self._group.entered())
+            except cgroups.NoGroups:
+                self._group = None
+            yield
 
     def keep(self, look: Look) -> None:
         """Put what was started at another time behind the wall, too."""

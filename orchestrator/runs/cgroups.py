@@ -5,6 +5,7 @@ group that divides its memory: there the daemon must be in a group named LEAF, b
 """
 
 import os
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -60,16 +61,31 @@ class Group:
                 _write(swap, str(limit if self._version.together else 0))
         except OSError as fault:
             remove(self.path)
-            raise NoGroups(f"{fault.filename}: {fault.strerror}") from fault
+            raise _refused(fault) from fault
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Be in it for a while: what we start meanwhile is in it from its first moment, and stays."""
-        _move(os.getpid(), self.path)
+        """Be in it for a while: what we start meanwhile is in it from its first moment, and stays.
+
+        NoGroups where that is refused.
+        """
+        self._enter(os.getpid())
         try:
             yield
         finally:
-            _move(os.getpid(), self._home)
+            with suppress(OSError):  # then we are ended with those whom we watch, at worst
+                _move(os.getpid(), self._home)
+
+    def tried(self) -> None:
+        """See whether a process may be put into it: one that does nothing; NoGroups where that is refused."""
+        with subprocess.Popen(["/bin/sh", "-c", "read _"], stdin=subprocess.PIPE) as idle:
+            self._enter(idle.pid)
+
+    def _enter(self, pid: int) -> None:
+        try:
+            _move(pid, self.path)
+        except OSError as fault:
+            raise _refused(fault) from fault
 
     def take_in(self, pids: Iterable[int]) -> None:
         """Put those into it that are not; what has ended is passed over."""
@@ -92,21 +108,29 @@ def group(run_id: str, proc: Path = _PROC) -> Group:
 
     *proc* is what the system tells of this process.
     """
-    own = _own(proc)
-    version, home = (_V1, _shown(proc, "memory", own)) if "memory" in own else (_V2, _shown(proc, "", own))
+    try:
+        own = _own(proc)
+        version, home = (
+            (_V1, _shown(proc, "memory", own)) if "memory" in own else (_V2, _shown(proc, "", own))
+        )
+    except OSError as fault:
+        raise _refused(fault) from fault
     if version is _V2 and home.name != LEAF:
         raise NoGroups(f"no group is delegated to the daemon, which then is in one named {LEAF} below it")
     return Group((home if version is _V1 else home.parent) / f"{_PREFIX}{run_id}", version, home)
 
 
-def why_none() -> str:
-    """Why a run cannot have a group; "" where it can. One is made to try it, and removed."""
+def why_none(proc: Path = _PROC) -> str:
+    """Why a run cannot have a group; "" where it can. One is made to try it, and removed. Blocking."""
     try:
-        tried = group(f"tried-{os.getpid()}")
-        tried.make(_TRIED)
+        one = group(f"tried-{os.getpid()}", proc)
+        one.make(_TRIED)
+        try:
+            one.tried()
+        finally:
+            remove(one.path)
     except NoGroups as why:
         return str(why)
-    remove(tried.path)
     return ""
 
 
@@ -141,9 +165,17 @@ def _move(pid: int, path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write to a file of the kernel's; where there is none, none is made."""
-    with open(os.open(path, os.O_WRONLY), "w") as file:
-        file.write(text)
+    """Write to a file of the kernel's; where there is none, none is made. An OSError names it."""
+    try:
+        with open(os.open(path, os.O_WRONLY), "w") as file:
+            file.write(text)
+    except OSError as fault:
+        fault.filename = str(path)
+        raise
+
+
+def _refused(fault: OSError) -> NoGroups:
+    return NoGroups(f"{fault.filename}: {fault.strerror}")
 
 
 def _own(proc: Path) -> dict[str, str]:

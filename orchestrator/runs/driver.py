@@ -235,7 +235,7 @@ class Driver:
                 project.setup_command,
                 timeout=self._tools.settings.command_timeout,
                 env=env,
-                wrapper=self._tools.sandboxes.words(project, tree.path, tree.branch),
+                wrapper=await self._tools.sandboxes.words(project, tree.path, tree.branch),
             )
             if outcome.exit_code != 0:
                 raise UserError(
@@ -269,7 +269,7 @@ class Driver:
             config={"title": task.title, **profile_of(self._tools.profiles, agent), **agent.config},
             env=build_env(os.environ, self._tools.settings.pass_env, self._run.id, task.id),
             session_id=session,
-            wrapper=self._tools.sandboxes.words(project, tree.path, tree.branch),
+            wrapper=await self._tools.sandboxes.words(project, tree.path, tree.branch),
         )
 
     async def _follow(self) -> None:

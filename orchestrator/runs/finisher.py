@@ -154,7 +154,7 @@ class Finisher:
         self, project: Project, lease: Workspace, task: Task, message: str, *, unfinished: bool = False
     ) -> None:
         path = Path(lease.path)
-        with git.behind(self._sandboxes.words(project, path, lease.branch)):
+        with git.behind(await self._sandboxes.words(project, path, lease.branch)):
             await changes.commit_all(
                 path,
                 message=message,
@@ -173,7 +173,7 @@ class Finisher:
                 command,
                 timeout=self._settings.command_timeout,
                 env=env,
-                wrapper=self._sandboxes.words(project, path, lease.branch),
+                wrapper=await self._sandboxes.words(project, path, lease.branch),
             )
             if outcome.exit_code != 0:
                 return _Tested(command, outcome.exit_code, outcome.output)

@@ -8,12 +8,16 @@ process ids of its own, so that all in it ends with its first process. Root has 
 could else mount everything anew.
 """
 
+import asyncio
+import math
 import os
 import shlex
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import UserError
@@ -23,20 +27,44 @@ BWRAP = "bwrap"
 _BINDS = ("--bind", "--bind-try", "--ro-bind", "--ro-bind-try")
 _EMPTY = "--tmpfs"
 _TMP = "/tmp"  # noqa: S108 - a private one
+_PATIENCE = 10.0
+"""Seconds that one may take to be made when that is tried."""
+_HOLDS = 60.0
+"""Seconds for which one that could be made is not tried again."""
+_made: dict[tuple[str, ...], float] = {}
+"""When a sandbox of these words was made, by the clock that only goes on."""
 
 
-def check() -> None:
-    """UserError where bubblewrap is missing, with the command that installs it, or can make no sandbox here. Quick."""
+async def check(*, network: bool) -> None:
+    """UserError where bubblewrap is missing, with the command that installs it, or can make no sandbox here.
+
+    What could be made is taken to be for a minute.
+    """
     program = shutil.which(BWRAP)
     if program is None:
         raise UserError("the sandbox needs bubblewrap, which is not installed: apt-get install bubblewrap")
-    words = [program, "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "--", "/bin/sh", "-c", ":"]
-    tried = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    if tried.returncode:
+    words = (*_host(network), "--", "/bin/sh", "-c", ":")
+    if time.monotonic() - _made.get(words, -math.inf) < _HOLDS:
+        return
+    if why := await asyncio.to_thread(_why_not, words):
         raise UserError(
-            f"bubblewrap cannot make a sandbox on this host ({tried.stderr.strip()}); its kernel, or the container that"
+            f"bubblewrap cannot make a sandbox on this host ({why}); its kernel, or the container that"
             " it is, has to allow user namespaces to the daemon's user, and AppArmor to bwrap"
         )
+    _made[words] = time.monotonic()
+
+
+def _why_not(words: Sequence[str]) -> str:
+    """Why a sandbox of these words cannot be made; "" where it can."""
+    try:
+        tried = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took longer than {_PATIENCE:g} s"
+    except OSError as fault:
+        return str(fault)
+    return (tried.stderr.strip() or f"it exited {tried.returncode}") if tried.returncode else ""
 
 
 def wrapper(
@@ -46,14 +74,34 @@ def wrapper(
     home: Path,
     own_home: Path,
     hidden: Sequence[Path],
+    unreadable: Sequence[Path] = (),
     readable: Sequence[Path],
     writable: Sequence[Path],
     network: bool,
 ) -> tuple[str, ...]:
     """The words to put before a command. *hidden* are folders of which nothing is seen; `~` stands for *home*.
 
-    *own_home* is what is seen in the place of *home*.
+    *own_home* is what is seen in the place of *home*; *unreadable* are files that cannot be read. Each of them may be
+    named by a link.
     """
+    words = _host(network)
+    for name in _names(words, home):
+        words += ["--bind", str(own_home), str(name)]
+    for folder in hidden:
+        for name in _names(words, folder):
+            words += [_EMPTY, str(name)]
+    words += ["--ro-bind-try", *(["/run/systemd/resolve"] * 2)]  # how names are found
+    words += _there(words, (home / _below(folder) for folder in readable))
+    words += _there(words, (home / _below(folder) for folder in writable), "--bind-try")
+    within = str(_seen(words, worktree))
+    words += _bound(words, "--bind", worktree) + _bound(words, "--ro-bind", worktree, ".git")
+    words += _git(words, worktree, branch)
+    words += _covers(words, unreadable)
+    return (*words, "--chdir", within, "--")
+
+
+def _host(network: bool) -> list[str]:
+    """The words of every sandbox: what it may, and what it sees of the host."""
     # By its whole path: the PATH that it would be looked for on may be the agent's.
     words = [shutil.which(BWRAP) or BWRAP, "--die-with-parent", "--unshare-pid", "--unshare-ipc"]
     words += [*([] if network else ["--unshare-net"]), "--cap-drop", "ALL", "--setenv", "TMPDIR", _TMP]
@@ -61,15 +109,7 @@ def wrapper(
     words += ["--cap-add", "CAP_SETFCAP"] if os.geteuid() == 0 else []
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     # /run holds the sockets of services that would start something outside for whoever asks.
-    words += [_EMPTY, _TMP, _EMPTY, "/run", "--bind", str(own_home), str(home)]
-    for empty in hidden:
-        words += [_EMPTY, str(empty)]
-    words += ["--ro-bind-try", *(["/run/systemd/resolve"] * 2)]  # how names are found
-    words += _there(home / _below(folder) for folder in readable)
-    words += _there((home / _below(folder) for folder in writable), "--bind-try")
-    words += ["--bind", str(worktree), str(worktree), "--ro-bind", f"{worktree}/.git", f"{worktree}/.git"]
-    words += _git(worktree, branch)
-    return (*words, "--chdir", str(worktree), "--")
+    return [*words, _EMPTY, _TMP, _EMPTY, "/run"]
 
 
 def opened(
@@ -79,18 +119,34 @@ def opened(
     worktree = ["--bind", words[-2], words[-2]]
     # Before the worktree, which would else be covered by what it lies in.
     at = next(i for i in range(len(words)) if list(words[i : i + 3]) == worktree)
-    return (*words[:at], *_there(readable), *_there(writable, "--bind-try"), *words[at:])
+    return (*words[:at], *_there(words, readable), *_there(words, writable, "--bind-try"), *words[at:])
 
 
-def within(words: Sequence[str], folder: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """The words of the same sandbox, for a command in *folder* that has *env* besides: bubblewrap itself has not."""
+@contextmanager
+def within(
+    words: Sequence[str], folder: str, env: Mapping[str, str]
+) -> Iterator[tuple[tuple[str, ...], int]]:
+    """The words of the same sandbox, for a command in *folder* that has *env* besides: bubblewrap itself has not.
+
+    With them a descriptor, which what is started must inherit: *env* stands on no command line, where all users of
+    the host could read it. ValueError where *env* holds what none can.
+    """
     more = [word for name, value in env.items() for word in ("--setenv", name, value)]
-    return (*words[:-3], *more, "--chdir", folder, "--")
+    if any(
+        "\0" in word for word in more
+    ):  # it would end the word, and what follows be one of bubblewrap's own
+        raise ValueError("embedded null byte")
+    with open(os.memfd_create("sandbox"), "wb", buffering=0) as file:
+        file.write(b"".join(os.fsencode(word) + b"\0" for word in more))
+        file.seek(0)
+        yield (*words[:-3], "--args", str(file.fileno()), "--chdir", folder, "--"), file.fileno()
 
 
 def read_only(words: Sequence[str]) -> tuple[str, ...]:
     """The words of the same sandbox in which the worktree can only be read."""
-    return (*words[:-3], "--remount-ro", words[-2], *words[-3:])
+    worktree = Path(words[-2]).resolve()
+    names = [there for source, there in _mounts(words) if source == there and there.resolve() == worktree]
+    return (*words[:-3], *(word for name in names for word in ("--remount-ro", str(name))), *words[-3:])
 
 
 def has_network(words: Sequence[str]) -> bool:
@@ -101,9 +157,10 @@ def has_network(words: Sequence[str]) -> bool:
 def outside(words: Sequence[str], path: Path) -> Path | None:
     """Where *path* of the sandbox lies; None where that is nowhere on disk."""
     found: Path | None = path
+    seen = _seen(words, path)
     for source, there in _mounts(words):
-        if path.is_relative_to(there):
-            found = None if source is None else source / path.relative_to(there)
+        if seen.is_relative_to(there):
+            found = path if source == there else None if source is None else source / seen.relative_to(there)
     return found
 
 
@@ -126,23 +183,55 @@ def _below(folder: Path) -> Path:
     return folder.relative_to("~") if folder.parts[:1] == ("~",) else folder
 
 
-def _there(paths: Iterable[Path], option: str = "--ro-bind-try") -> list[str]:
-    return [word for path in paths for word in (option, str(path), str(path))]
+def _seen(words: Sequence[str], path: Path) -> Path:
+    """*path* without the links on the way to it that the sandbox shows: bubblewrap can put nothing behind one.
+
+    In folders that are others there, no link of ours is seen.
+    """
+    others = hidden(words)
+    for one in reversed(path.parents):
+        true = one.resolve()
+        if any(true.is_relative_to(other) for other in others):
+            return true / path.relative_to(one)
+    return path.resolve()
 
 
-def _git(worktree: Path, branch: str) -> Iterator[str]:
+def _names(words: Sequence[str], path: Path) -> list[Path]:
+    """The places in the sandbox at which *path* is to be found, by its own name and by its true one."""
+    return list(dict.fromkeys((_seen(words, path), path.resolve())))
+
+
+def _bound(words: Sequence[str], option: str, folder: Path, below: str | Path = "") -> list[str]:
+    return [word for name in _names(words, folder) for word in (option, *([str(name / below)] * 2))]
+
+
+def _there(words: Sequence[str], paths: Iterable[Path], option: str = "--ro-bind-try") -> list[str]:
+    return [word for path in paths for word in (option, *([str(_seen(words, path))] * 2))]
+
+
+def _covers(words: Sequence[str], files: Iterable[Path]) -> Iterator[str]:
+    """Nothing in the place of those *files* that would be seen: bubblewrap can put it only where a file is."""
+    for file in files:
+        for name in _names(words, file) if file.exists() else ():
+            if outside(words, name) == name:
+                yield from ("--ro-bind-try", os.devnull, str(name))
+
+
+def _git(words: Sequence[str], worktree: Path, branch: str) -> Iterator[str]:
     """The repository of the worktree, read-only but for what a commit on *branch* writes."""
     own = notes.admin_folder(worktree)
-    common = (own / (own / "commondir").read_text().strip()).resolve()
-    yield from ("--ro-bind", str(common), str(common))
+    common = own / (own / "commondir").read_text().strip()
+    yield from _bound(words, "--ro-bind", common)
     for alternate in _alternates(common):
         yield from ("--ro-bind", alternate, alternate)
     group = Path("refs/heads", branch).parent
-    for folder in (common / "objects", common / group, common / "logs" / group, own):
-        folder.mkdir(parents=True, exist_ok=True)
-        yield from ("--bind", str(folder), str(folder))
-    for file in (common / "objects" / "info", own / "commondir", own / "gitdir", own / notes.FOLDER):
-        yield from ("--ro-bind-try", str(file), str(file))
+    for below in ("objects", group, "logs" / group):
+        (common / below).mkdir(parents=True, exist_ok=True)
+        yield from _bound(words, "--bind", common, below)
+    yield from _bound(words, "--ro-bind-try", common, "objects/info")
+    yield from _bound(words, "--bind", own)
+    for file in ("commondir", "gitdir", notes.FOLDER):
+        yield from _bound(words, "--ro-bind-try", own, file)
 
 
 def _alternates(common: Path) -> list[str]:

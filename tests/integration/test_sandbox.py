@@ -4,7 +4,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from string import Template
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from bench.sessions import git
+from orchestrator.errors import UserError
 from orchestrator.runs import sandbox
 from orchestrator.workspaces import changes
 from orchestrator.workspaces.git import GitError, behind
@@ -110,6 +112,83 @@ def test_what_is_hidden_can_be_shown(boxed: Boxed) -> None:
     assert subprocess.run([*shown, *line], env=env, capture_output=True, text=True).stdout == "hunter2"
 
 
+def linked(folder: Path, boxed: Boxed, *, home: Path, data: Path, network: bool = False) -> Sequence[str]:
+    """The words of the same sandbox, by these names of its folders."""
+    return sandbox.wrapper(
+        data / boxed.tree.relative_to(boxed.data),
+        branch="task/work",
+        home=home,
+        own_home=data / boxed.own_home.relative_to(boxed.data),
+        hidden=[data],
+        unreadable=[folder / "etc" / ".env", folder / "etc" / "none"],
+        readable=[Path("~/readable")],
+        writable=[],
+        network=network,
+    )
+
+
+@pytest.fixture
+def seen() -> Iterator[Path]:
+    """A folder that a sandbox does not hide."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        yield Path(name)
+
+
+_DATA = {"a link beside": "data-link", "a link at home": "home/.agent-queue", "its own name": "data"}
+
+
+@pytest.mark.parametrize("home", ["home", "home-link"])
+@pytest.mark.parametrize("data", _DATA.values(), ids=_DATA.keys())
+@pytest.mark.parametrize("where", ["seen", "tmp_path"])
+def test_folders_behind_links_are_as_others(
+    home: str, data: str, where: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(where)
+    boxed = Boxed(folder)
+    (folder / "home-link").symlink_to(boxed.home)
+    (boxed.home / ".agent-queue").symlink_to(boxed.data)
+    (folder / "data-link").symlink_to(boxed.data)
+    (boxed.home / "readable").write_text("for all")
+    words = linked(folder, boxed, home=folder / home, data=folder / data)
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder / home)}
+    commit = "git -c user.name=a -c user.email=a@localhost commit -qm done"
+    works = f"cat ~/readable && echo x > ~/kept && echo hi > file && git add file && {commit}"
+    done = subprocess.run([*words, "sh", "-c", works], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "for all"), done.stderr
+    assert (boxed.tree / "file").exists()
+    outside = sandbox.outside(words, folder / home / "kept")
+    assert outside is not None
+    assert outside.samefile(boxed.own_home / "kept")
+    assert git(boxed.store, "log", "-1", "--format=%s", "task/work") == "done\n"
+    for name in (
+        boxed.home / "secret",
+        folder / home / "secret",
+        boxed.data / "other",
+        folder / data / "other",
+    ):
+        assert subprocess.run([*words, "ls", name], env=env, capture_output=True).returncode != 0
+    shown = sandbox.opened(words, readable=[folder / home / "secret"])
+    opened = subprocess.run(
+        [*shown, "cat", folder / home / "secret"], env=env, capture_output=True, text=True
+    )
+    assert opened.stdout == "hunter2", opened.stderr
+    tries = [str(boxed.tree / "made"), str(folder / data / "worktrees" / "task" / "made")]
+    subprocess.run([*sandbox.read_only(words), "touch", *tries], env=env, capture_output=True)
+    assert not (boxed.tree / "made").exists()
+
+
+def test_the_configuration_and_its_secrets_cannot_be_read(seen: Path) -> None:
+    boxed = Boxed(seen)
+    (seen / "etc").mkdir()
+    (seen / "etc" / "secrets").write_text("TOKEN=x")
+    (seen / "etc" / ".env").symlink_to("secrets")
+    words = linked(seen, boxed, home=boxed.home, data=boxed.data)
+    for name in (".env", "secrets"):
+        tried = subprocess.run([*words, "cat", str(seen / "etc" / name)], capture_output=True, text=True)
+        assert (tried.returncode, tried.stdout) == (1, "")
+    assert (seen / "etc" / "secrets").read_text() == "TOKEN=x"
+
+
 def test_what_it_leaves_in_tmp_is_gone(boxed: Boxed) -> None:
     assert boxed.run("echo x > /tmp/left-by-a-sandbox && cat /tmp/left-by-a-sandbox").stdout == "x\n"
     assert not Path("/tmp/left-by-a-sandbox").exists()
@@ -164,13 +243,42 @@ async def test_a_projects_setup_and_tests_run_in_its_sandbox(hung: Hung) -> None
     assert not outside.exists()
 
 
+def bwrap(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """Let another program be bubblewrap."""
+    (folder / "bwrap").write_text(f"#!/bin/sh\n{does}\n")
+    (folder / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+async def test_what_takes_too_long_to_be_made_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap(tmp_path, monkeypatch, "exec sleep 1000")
+    monkeypatch.setattr(sandbox, "_PATIENCE", 0.2)
+    trial = asyncio.create_task(sandbox.check(network=True))
+    await asyncio.sleep(0)
+    assert not trial.done()
+    with pytest.raises(UserError, match=r"it took longer than 0\.2 s"):
+        await trial
+
+
+async def test_a_sandbox_is_tried_as_it_is_made_and_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/tried')
+    for network in (False, False, True, True):
+        await sandbox.check(network=network)
+    tried = (tmp_path / "tried").read_text().splitlines()
+    assert ["--unshare-net" in line for line in tried] == [True, False]
+    real = Boxed(tmp_path).words
+    assert set(tried[0].split()) - {"/bin/sh", "-c", ":"} <= set(real)
+
+
 async def test_a_sandbox_that_cannot_be_made_is_refused(
     chat: Chat, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     await chat.with_project()
-    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'no namespaces for you' >&2; exit 1\n")
-    (tmp_path / "bwrap").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    bwrap(tmp_path, monkeypatch, "echo 'no namespaces for you' >&2; exit 1")
     refused = await chat.say("project edit api sandbox:bubblewrap")
     assert refused["verdict"] == "refused"
     assert "no namespaces for you" in refused["text"]

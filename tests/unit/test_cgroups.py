@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.agent import RunContext
 from orchestrator.runs import cgroups
+from orchestrator.runs.ceiling import Ceiling
 from orchestrator.runs.cgroups import LEAF, NoGroups
+from orchestrator.runs.folder import RunFolder, Spec
+from orchestrator.runs.offspring import Look
 
 MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw
@@ -134,6 +138,35 @@ def test_a_group_that_is_shown_elsewhere_than_it_is_called_is_found(tmp_path: Pa
 def test_where_no_group_can_be_made_the_reason_is_told(tmp_path: Path, own: str, why: str) -> None:
     with pytest.raises(NoGroups, match=why):
         cgroups.group("r1", System(tmp_path, own).proc)
+
+
+def test_a_kernel_without_groups_is_no_fault(tmp_path: Path) -> None:
+    assert cgroups.why_none(tmp_path) == f"{tmp_path}/cgroup: No such file or directory"
+
+
+def test_where_a_group_may_be_made_and_not_entered_that_is_told(tmp_path: Path) -> None:
+    system, unit = second(tmp_path)
+    system.group(f"unified/unit/agent-queue-run-tried-{os.getpid()}", memory__max="")
+    entry = unit / f"agent-queue-run-tried-{os.getpid()}" / "cgroup.procs"
+    assert cgroups.why_none(system.proc) == f"{entry}: No such file or directory"
+
+
+def test_a_run_that_may_not_enter_its_group_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, unit = second(tmp_path)
+    (unit / "agent-queue-run-r1" / "cgroup.procs").unlink()
+    one = cgroups.group("r1", system.proc)
+    monkeypatch.setattr(cgroups, "group", lambda run_id: one)
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    context = RunContext(run_id="r1", task_id="t", epoch=1, workdir="/", prompt="x")
+    ceiling = Ceiling(folder, Spec(context, "command", 1.0, 1, 4096))
+    with ceiling.entered():
+        pass
+    assert ceiling.passed(Look(memory=4096)) == ""
+    assert "`memory_max`" in ceiling.passed(Look(memory=4097))
+    assert folder.read_group() == one.path
 
 
 def test_where_the_kernel_refuses_nothing_is_left_of_the_attempt(tmp_path: Path) -> None:

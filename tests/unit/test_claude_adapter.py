@@ -2,14 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("claude_agent_sdk", reason="needs the claude extra")
 
+from adapters.claude import launching
+from adapters.claude.about import Options
 from adapters.claude.adapter import ClaudeAdapter
-from orchestrator.agent import CannotSend, SendMode
+from orchestrator.agent import CannotSend, RunContext, SendMode
+from orchestrator.errors import UserError
+
+
+def test_where_no_cli_is_found_none_is_started_outside_of_the_sandbox(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launching, "BUNDLED", tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ("bwrap", "--chdir", "/", "--")
+    context = RunContext(run_id="r", task_id="t", epoch=1, workdir="/", prompt="x", wrapper=words)
+    files = launching.Files()
+    with pytest.raises(UserError, match="`cli_path`"):
+        files.write(context, Options())
+    files.close()
 
 
 class Refusing:
