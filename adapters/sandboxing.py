@@ -33,6 +33,9 @@ class Belongings:
     """What can be read there."""
     sign_in: tuple[str, ...] = ()
     """Files that it renews: see `sign_in`."""
+    renewed: tuple[str, ...] = ()
+    """The names of what it renews there: tokens, their times, and what it writes along with them. Never a place that
+    it would send something to."""
 
     def place(self, env: Mapping[str, str]) -> Path:
         """The folder in this environment."""
@@ -49,6 +52,10 @@ CLAUDE = (
             *("plugins", "rules", "skills"),
         ),
         sign_in=(".credentials.json",),
+        renewed=(
+            *("accessToken", "refreshToken", "expiresAt", "refreshTokenExpiresAt", "scopes", "clientId"),
+            *("subscriptionType", "subscriptionTypeSource", "subscriptionTypeVerifiedAt", "rateLimitTier"),
+        ),
     ),
 )
 CODEX = (
@@ -57,6 +64,7 @@ CODEX = (
         "CODEX_HOME",
         settings=("config.toml", "AGENTS.md", "AGENTS.override.md", "prompts", "rules"),
         sign_in=("auth.json",),
+        renewed=("id_token", "access_token", "refresh_token", "last_refresh"),
     ),
 )
 OPENCODE = (
@@ -70,7 +78,11 @@ OPENCODE = (
         ),
     ),
     Belongings(
-        ".local/share/opencode", "XDG_DATA_HOME", inside="opencode", sign_in=("auth.json", "mcp-auth.json")
+        ".local/share/opencode",
+        "XDG_DATA_HOME",
+        inside="opencode",
+        sign_in=("auth.json", "mcp-auth.json"),
+        renewed=("access", "refresh", "expires", "accessToken", "refreshToken", "expiresAt", "scope"),
     ),
 )
 GEMINI = (
@@ -79,6 +91,7 @@ GEMINI = (
         "",
         settings=("settings.json", "GEMINI.md", ".env", "commands", "extensions"),
         sign_in=("oauth_creds.json", "google_accounts.json"),
+        renewed=("access_token", "refresh_token", "id_token", "expiry_date", "scope"),
     ),
 )
 
@@ -113,9 +126,12 @@ def sign_in(context: RunContext, belongings: Iterable[Belongings]) -> SignIn:
     root = sandbox.outside(context.wrapper, home) if context.wrapper else home
     if root is None or root == home:
         return SignIn()
-    places = [(one.place(context.env), name) for one in belongings for name in one.sign_in]
-    inside = [place / name for place, name in places if place.is_relative_to(home)]
-    return SignIn(Shared(file, root, str(file.relative_to(home))) for file in inside)
+    return SignIn(
+        Shared(place / name, root, str((place / name).relative_to(home)), one.renewed)
+        for one in belongings
+        if (place := one.place(context.env)).is_relative_to(home)
+        for name in one.sign_in
+    )
 
 
 def need_network(context: RunContext, name: str) -> None:

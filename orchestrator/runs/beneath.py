@@ -1,7 +1,8 @@
-"""Files below a folder that an agent can change at any time: opened so that no link leads out of it."""
+"""Files below a folder that an agent can change at any time: reached so that no link leads out of it."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def opened(root: str, path: str, flags: int, *, make: bool = False) -> int:
@@ -9,6 +10,19 @@ def opened(root: str, path: str, flags: int, *, make: bool = False) -> int:
 
     Whoever opens a pipe does not wait for its other end.
     """
+    with _folder(root, path, make=make) as (folder, name):
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
+
+
+def remove(root: str, path: str) -> None:
+    """Remove the file *path* below *root*, of which no folder is a link. OSError."""
+    with _folder(root, path) as (folder, name):
+        os.unlink(name, dir_fd=folder)
+
+
+@contextmanager
+def _folder(root: str, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """A descriptor of the folder that *path* below *root* lies in, and its name there."""
     *folders, name = os.path.normpath(path).split(os.sep)
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -20,6 +34,6 @@ def opened(root: str, path: str, flags: int, *, make: bool = False) -> int:
             inner = os.open(part, flag, dir_fd=folder)
             os.close(folder)
             folder = inner
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        yield folder, name
     finally:
         os.close(folder)
