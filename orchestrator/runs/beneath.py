@@ -1,8 +1,10 @@
 """Files below a folder that an agent can change at any time: reached so that no link leads out of it."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 
 def opened(root: str, path: str, flags: int, *, make: bool = False) -> int:
@@ -14,15 +16,27 @@ def opened(root: str, path: str, flags: int, *, make: bool = False) -> int:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=folder)
 
 
+def put(root: str, path: str, source: Path) -> None:
+    """Copy the file *source* to *path* below *root*, in place of what is there, and make the folders to it. OSError."""
+    with _folder(root, path, make=True) as (folder, name):
+        fresh = f"{name}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(fresh, dir_fd=folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with source.open("rb") as given, open(os.open(fresh, flags, 0o666, dir_fd=folder), "wb") as file:
+            shutil.copyfileobj(given, file)
+        os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def remove(root: str, path: str) -> None:
-    """Remove the file *path* below *root*, of which no folder is a link. OSError."""
-    with _folder(root, path) as (folder, name):
+    """Remove the file *path* below *root*. OSError."""
+    with _folder(root, path, make=False) as (folder, name):
         os.unlink(name, dir_fd=folder)
 
 
 @contextmanager
-def _folder(root: str, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """A descriptor of the folder that *path* below *root* lies in, and its name there."""
+def _folder(root: str, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
+    """A descriptor of the folder that *path* is in, and its name there."""
     *folders, name = os.path.normpath(path).split(os.sep)
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -128,7 +128,7 @@ class Finisher:
             try:
                 words = f"Work in progress of {task.id}, run {run.epoch}"
                 await self._commit(project, lease, task, words, unfinished=True)
-            except UserError as fault:
+            except (UserError, OSError) as fault:
                 log.warning("release.not_committed", run=run.id, error=str(fault))
                 await self._set_aside(run, task, path, str(fault))
         await worktrees.remove(repo, path)
@@ -137,9 +137,9 @@ class Finisher:
 
     async def _set_aside(self, run: Run, task: Task, path: Path, fault: str) -> None:
         """Keep a worktree whose work could not be committed, and say where. A half-made one holds no work."""
-        try:
-            notes.read(path)
-        except worktrees.GitError:
+        async with self._db.read() as tx:
+            now = await runs.find(tx, run.id)
+        if now is not None and not now.journal_offset and not _made(path):
             return
         kept = self._kept / f"{task.id}-{run.epoch}"
         self._kept.mkdir(mode=0o700, exist_ok=True)
@@ -267,3 +267,12 @@ class Finisher:
 
 def _resolve(fault: str) -> str:
     return f"The finished branch could not be merged: {fault}\nBring the branch up to date and resolve it."
+
+
+def _made(path: Path) -> bool:
+    """Whether a worktree was made to its end; an agent may have broken it since."""
+    try:
+        notes.read(path)
+    except worktrees.GitError:
+        return False
+    return True

@@ -1,8 +1,6 @@
 """Files that people have sent, on their way into a worktree, where no commit takes them."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from orchestrator.errors import UserError
+from orchestrator.runs import beneath
 from orchestrator.runs.attachments import FOLDER
 from orchestrator.workspaces import notes
 
@@ -39,16 +38,9 @@ def named(text: str, paths: Sequence[str], *, sent: int) -> str:
 
 
 def _hand_in(kept: Path, worktree: Path, files: Sequence[str]) -> list[str]:
-    folder = worktree / FOLDER
-    if folder.parent.is_symlink() or folder.is_symlink():
-        return []  # the agent's doing: it leads who knows where
-    folder.mkdir(parents=True, exist_ok=True)
-    there = [f"{FOLDER}/{name}" for name in files if (kept / name).is_file()]
+    there = {f"{FOLDER}/{name}": kept / name for name in files if (kept / name).is_file()}
     note = notes.read(worktree)  # first the note, so that none of them is ever committed
     notes.write(worktree, replace(note, copied=tuple(dict.fromkeys((*note.copied, *there)))))
-    for path in there:
-        fresh = worktree / f"{path}.new"
-        fresh.unlink(missing_ok=True)
-        shutil.copyfile(kept / os.path.basename(path), fresh, follow_symlinks=False)
-        fresh.replace(worktree / path)
-    return there
+    for path, source in there.items():
+        beneath.put(str(worktree), path, source)
+    return list(there)

@@ -363,6 +363,18 @@ async def test_work_that_cannot_be_committed_is_kept_and_people_are_told_where(h
     assert (kept / "half.txt").read_text() == "half"
 
 
+async def test_work_is_kept_though_its_agent_has_broken_the_link_to_its_repository(house: House) -> None:
+    await house.build()
+    code = "pathlib.Path('.git').unlink()\npathlib.Path('half.txt').write_text('half')\ntime.sleep(600)"
+    task = await house.add("long", code)
+    await house.until(lambda s: list((house.folder / "data" / "worktrees").glob("*/*/half.txt")))
+    assert (await house.answered(house.say(f"task stop {task}")))["wire"]["verdict"] == "ok"
+    await house.nothing_left()
+    kept = house.folder / "data" / "kept" / f"{task}-1"
+    await house.until(lambda s: str(kept) in house.thread(task))
+    assert (kept / "half.txt").read_text() == "half"
+
+
 async def test_what_tests_leave_behind_reaches_no_branch_even_when_they_are_stopped(house: House) -> None:
     slow = house.folder / "slow.py"
     slow.write_text("import time; open('junk.txt', 'w').write('junk'); time.sleep(600)")

@@ -135,16 +135,34 @@ async def test_an_agent_finds_them_in_its_worktree_and_no_commit_holds_them(tmp_
     assert received.named("look", paths, sent=1) == f"look\n\nAttached: {paths[0]}"
 
 
-async def test_a_link_in_their_place_is_not_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [".agent-queue", ".agent-queue/attachments"])
+async def test_a_link_in_their_place_is_not_followed(tmp_path: Path, place: str) -> None:
     tree = await worktree(tmp_path, await prepared(tmp_path, RepoKind.INIT), "t/work")
     outside = tmp_path / "outside"
     outside.mkdir()
-    (tree.path / ".agent-queue").symlink_to(outside)
+    (tree.path / place).parent.mkdir(exist_ok=True)
+    (tree.path / place).symlink_to(outside)
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "abc-x").write_bytes(b"x")
     assert await received.hand_in(kept, tree.path, ["abc-x"]) == []
     assert list(outside.iterdir()) == []
+
+
+async def test_what_lies_where_a_file_is_written_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    tree = await worktree(tmp_path, await prepared(tmp_path, RepoKind.INIT), "t/work")
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    folder = tree.path / ".agent-queue/attachments"
+    folder.mkdir(parents=True)
+    for name in ("abc-x", "abc-x.new"):
+        (folder / name).symlink_to(outside)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "abc-x").write_bytes(b"x")
+    assert await received.hand_in(kept, tree.path, ["abc-x"]) == [".agent-queue/attachments/abc-x"]
+    assert (folder / "abc-x").read_bytes() == b"x"
+    assert outside.read_text() == "mine"
 
 
 def test_files_of_an_event_survive_the_inbox() -> None:
