@@ -7,9 +7,11 @@ it writes into its own settings holds outside of the sandbox.
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from adapters.sign_in import Shared, SignIn
 from orchestrator.agent import RunContext
@@ -108,30 +110,55 @@ def wrapper(
     """
     if not context.wrapper:
         return ()
-    shown, written = list(readable), list[Path]()
-    for program in programs:
-        shown += _homes(context, program)
-    for one in belongings:
-        place = one.place(context.env)
-        if sandbox.outside(context.wrapper, place) == place:
-            # Not in the home folder: it keeps there what it writes, if it writes there at all.
-            (written if one.sign_in else shown).append(place)
-        shown += [place / name for name in one.settings]
-    return sandbox.opened(context.wrapper, readable=shown, writable=written)
+    own = sandbox.own_home(context.wrapper)
+    places = [(one, *_kept(context, one)) for one in belongings]
+    # What can be read, then what covers a part of it, then what is seen within that.
+    words = sandbox.opened(context.wrapper, readable=readable)
+    outside = [(seen, kept) for _, seen, kept in places if not kept.is_relative_to(own) and _is_there(seen)]
+    words = sandbox.opened(words, replaced=outside)
+    shown = [path for program in programs for path in _homes(words, program, context.env)]
+    return sandbox.opened(
+        words, readable=[*shown, *(seen / name for one, seen, _ in places for name in one.settings)]
+    )
 
 
 def sign_in(context: RunContext, belongings: Iterable[Belongings]) -> SignIn:
     """The sign-in of the agent in its sandbox, if it works in one."""
-    home = Path(context.env.get("HOME", "/"))
-    root = sandbox.outside(context.wrapper, home) if context.wrapper else home
-    if root is None or root == home:
+    if not context.wrapper:
         return SignIn()
-    return SignIn(
-        Shared(place / name, root, str((place / name).relative_to(home)), one.renewed)
-        for one in belongings
-        if (place := one.place(context.env)).is_relative_to(home)
-        for name in one.sign_in
-    )
+    own = sandbox.own_home(context.wrapper)
+    files = []
+    for one in belongings:
+        seen, kept = _kept(context, one)
+        root = own if kept.is_relative_to(own) else kept
+        files += [
+            Shared(seen / name, root, str((kept / name).relative_to(root)), one.renewed)
+            for name in one.sign_in
+        ]
+    return SignIn(files)
+
+
+def _kept(context: RunContext, one: Belongings) -> tuple[Path, Path]:
+    """Where an agent finds its folder in the sandbox, and the folder of the project's own that it finds there.
+
+    That is in the project's home folder, or else beside it, where no sandbox can put a link in its place.
+    """
+    own = sandbox.own_home(context.wrapper)
+    place = one.place(context.env)
+    for seen in (place, place.resolve()):
+        there = sandbox.outside(context.wrapper, seen)
+        if there is not None and there.is_relative_to(own):
+            return seen, there
+    kept = sandbox.beside(own) / quote(str(seen), safe="")
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return seen, kept
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether something can be put in its place: it is made, else the sandbox could not be."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder.is_dir()
 
 
 def need_network(context: RunContext, name: str) -> None:
@@ -144,14 +171,14 @@ def need_network(context: RunContext, name: str) -> None:
         )
 
 
-def _homes(context: RunContext, program: str) -> Iterator[Path]:
+def _homes(words: Sequence[str], program: str, env: Mapping[str, str]) -> Iterator[Path]:
     """The folders that a program and its interpreter lie in, as far as the sandbox hides them."""
-    found = shutil.which(os.path.expanduser(program), path=context.env.get("PATH"))
+    found = shutil.which(os.path.expanduser(program), path=env.get("PATH"))
     for path in _chain(found) if found else ():
-        if sandbox.outside(context.wrapper, path) != path:
-            yield _home(path, sandbox.hidden(context.wrapper))
+        if sandbox.outside(words, path) != path:
+            yield _home(path, sandbox.hidden(words))
     if found and (interpreter := _interpreter(Path(found))):
-        yield from _homes(context, interpreter)
+        yield from _homes(words, interpreter, env)
 
 
 def _chain(path: str) -> Iterator[Path]:
