@@ -75,6 +75,15 @@ async def test_the_last_words_of_a_turn_are_its_result(drive: NewDrive) -> None:
     assert not run.processes()
 
 
+@pytest.mark.parametrize("words", ["/healthz must answer 204", "$HOME is wrong", "\n /logout"])
+async def test_what_people_say_is_never_a_command_of_the_agents(drive: NewDrive, words: str) -> None:
+    run = drive()
+    await run.start()
+    await run.queue(words)
+    await run.result()
+    assert f"heard: A person says: {words}" in run.words()
+
+
 async def test_what_makes_no_sense_is_passed_over(drive: NewDrive) -> None:
     run = drive(
         {"out": "a greeting"},
