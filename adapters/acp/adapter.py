@@ -228,6 +228,8 @@ class AcpAdapter(TurnAdapter):
     async def _steer(self, text: str) -> None:
         if self._prompts is None:
             raise CannotSend("it has not begun its turn")
+        if self._cancelled is not None:
+            raise CannotSend("its turn is being ended")
         await self._prompts.steer(text)
 
     async def _cancel(self) -> None:
@@ -263,6 +265,9 @@ class AcpAdapter(TurnAdapter):
                 code = await process.wait()
                 what += f" (exit code {code})" if code >= 0 else f" (signal {-code})"
         return "\n".join((f"{self._program} {what}", *process.complaints))
+
+    async def _lives(self) -> bool:
+        return self._wire is not None and not self._wire.ended
 
     async def _close(self) -> None:
         async with self._closing:
