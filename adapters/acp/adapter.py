@@ -24,7 +24,7 @@ from adapters.acp.prompts import Prompts
 from adapters.acp.quirks import find
 from adapters.acp.services import serving
 from adapters.acp.terminals import Terminals
-from adapters.acp.troubles import speaks_of_limit
+from adapters.acp.troubles import logs_limit, speaks_of_limit
 from adapters.acp.updates import Reader
 from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
@@ -245,8 +245,8 @@ class AcpAdapter(TurnAdapter):
         if not self._silent:
             return None
         text = f"{self._program} has told nothing for {self._silence:g} s; its turn was ended"
-        signs = "\n".join((said, *process.complaints))
-        return endings.failed(text, reader.trouble, self._zone, limited=speaks_of_limit(signs))
+        limited = speaks_of_limit(said) or logs_limit("\n".join(process.complaints))
+        return endings.failed(text, reader.trouble, self._zone, limited=limited or None)
 
     async def _died(self, process: AgentProcess) -> Result:
         if self._stopping:
