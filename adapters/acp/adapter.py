@@ -24,7 +24,7 @@ from adapters.acp.prompts import Prompts
 from adapters.acp.quirks import find
 from adapters.acp.services import serving
 from adapters.acp.terminals import Terminals
-from adapters.acp.troubles import speaks_of_limit
+from adapters.acp.troubles import logs_limit, speaks_of_limit
 from adapters.acp.updates import Reader
 from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
@@ -228,6 +228,8 @@ class AcpAdapter(TurnAdapter):
     async def _steer(self, text: str) -> None:
         if self._prompts is None:
             raise CannotSend("it has not begun its turn")
+        if self._cancelled is not None:
+            raise CannotSend("its turn is being ended")
         await self._prompts.steer(text)
 
     async def _cancel(self) -> None:
@@ -243,8 +245,8 @@ class AcpAdapter(TurnAdapter):
         if not self._silent:
             return None
         text = f"{self._program} has told nothing for {self._silence:g} s; its turn was ended"
-        signs = "\n".join((said, *process.complaints))
-        return endings.failed(text, reader.trouble, self._zone, limited=speaks_of_limit(signs))
+        limited = speaks_of_limit(said) or logs_limit("\n".join(process.complaints))
+        return endings.failed(text, reader.trouble, self._zone, limited=limited or None)
 
     async def _died(self, process: AgentProcess) -> Result:
         if self._stopping:
@@ -263,6 +265,9 @@ class AcpAdapter(TurnAdapter):
                 code = await process.wait()
                 what += f" (exit code {code})" if code >= 0 else f" (signal {-code})"
         return "\n".join((f"{self._program} {what}", *process.complaints))
+
+    async def _lives(self) -> bool:
+        return self._wire is not None and not self._wire.ended
 
     async def _close(self) -> None:
         async with self._closing:
