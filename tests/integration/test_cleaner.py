@@ -75,7 +75,9 @@ async def test_the_home_folder_of_a_project_goes_with_it(cleaner: Cleaner, tmp_p
 
 
 @pytest.mark.usefixtures("leased")
-async def test_what_a_project_has_beside_its_home_folder_goes_with_it(cleaner: Cleaner, tmp_path: Path) -> None:
+async def test_what_a_project_has_beside_its_home_folder_goes_with_it(
+    cleaner: Cleaner, tmp_path: Path
+) -> None:
     own, gone = (sandbox.beside(tmp_path / "homes" / name) for name in ("api", "gone"))
     for folder in (own, gone):
         folder.mkdir(parents=True)
