@@ -85,7 +85,7 @@ class AcpAdapter(TurnAdapter):
                 [found or argv[0], *argv[1:]],
                 cwd=context.workdir,
                 env=env,
-                wrapper=self._sandbox(context, argv[0]),
+                wrapper=self._sandbox(context, [argv[0], *quirks.started(context.env)]),
                 apart=True,
             )
         except OSError as fault:
@@ -108,10 +108,10 @@ class AcpAdapter(TurnAdapter):
         self._patience = Patience(float(context.config.get("retry_patience", RETRY_PATIENCE)))
         self._zone = context.env.get("TZ", "")
 
-    def _sandbox(self, context: RunContext, program: str) -> tuple[str, ...]:
+    def _sandbox(self, context: RunContext, programs: list[str]) -> tuple[str, ...]:
         servers = context.config.get("mcp_servers", {}).values()
         commands = [one["command"] for one in servers if one.get("command")]
-        return sandboxing.wrapper(context, [program, *commands], self._belongings(context))
+        return sandboxing.wrapper(context, [*programs, *commands], self._belongings(context))
 
     async def _hear_out(self, talk: Conversation) -> None:
         """Wait until nothing more comes of what was said before: some agents tell it after their answer."""
