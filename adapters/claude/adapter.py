@@ -76,8 +76,7 @@ class ClaudeAdapter:
     async def start(self, context: RunContext) -> None:
         """Start the CLI, in the conversation of *context* if it is still known, else in a new one."""
         self._context, self._mark = context, context.env.get(MARK)
-        # A run's config has its task's title, too.
-        known = Options.model_fields.keys() & context.config.keys()
+        known = Options.model_fields.keys() & context.config.keys()  # that has its task's title, too
         self._settings = Options(**{name: context.config[name] for name in known})
         self._desk = Desk(context.workdir)
         self._limits = Limits(self._settings.retry_patience)
