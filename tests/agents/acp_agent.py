@@ -82,7 +82,8 @@ class ScriptedAgent:
             if isinstance(step, str):
                 await self._say(step, session_id)
             elif "later" in step:
-                await self._ask_later(*step["later"], session_id)
+                method, params = step["later"]
+                await self._ask_later(method, {"sessionId": session_id, **params})
             elif "take_back" in step:
                 await self._take_back(session_id)
             elif "stop" in step:
@@ -112,12 +113,8 @@ class ScriptedAgent:
             case {"error": [code, message, data]}:
                 raise RequestError(code, message, data)
 
-    async def _ask_later(self, method: str, params: dict[str, Any], session: str) -> None:
-        number = self._line._next_request_id
-        self._later = (
-            number,
-            asyncio.create_task(self._asked(method, {"sessionId": session, **params})),
-        )
+    async def _ask_later(self, method: str, params: dict[str, Any]) -> None:
+        self._later = (self._line._next_request_id, asyncio.create_task(self._asked(method, params)))
         await asyncio.sleep(0)  # lets it begin
 
     async def _take_back(self, session: str) -> None:
