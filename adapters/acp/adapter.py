@@ -29,6 +29,7 @@ from adapters.acp.updates import Reader
 from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
 from adapters.process import AgentProcess
+from adapters.requests import TAKEN_BACK
 from adapters.sandboxing import Belongings
 from adapters.turns import TurnAdapter
 from orchestrator.agent import AgentAdapter, CannotSend, Outcome, Result, RunContext, Session, Text
@@ -159,17 +160,17 @@ class AcpAdapter(TurnAdapter):
         wire, process = self._wire, self._process
         if wire is None or process is None:
             return Result(Outcome.FAILED, f"{self._program} was stopped and takes nothing more")
+        self._requests.drop(TAKEN_BACK)  # what the turn before has left open, its agent does not wait for
         reader.begin()
         process.complaints.clear()
         self._signs.begin()
-        self._cancelled, self._silent = None, False
+        self._cancelled, self._silent, self._desk.closed = None, False, False
         self._prompts = prompts = Prompts(wire, self._talk)
         prompts.give(text)
         try:
             return await self._outcome(wire, process, reader, prompts)
         finally:
             prompts.drop()
-            self._requests.drop()
             await reader.end()
 
     async def _outcome(self, wire: Wire, process: AgentProcess, reader: Reader, prompts: Prompts) -> Result:
@@ -234,7 +235,7 @@ class AcpAdapter(TurnAdapter):
 
     async def _cancel(self) -> None:
         if self._wire is not None:
-            self._cancelled = asyncio.get_running_loop().time()
+            self._cancelled, self._desk.closed = asyncio.get_running_loop().time(), True
             with suppress(ConnectionError):
                 await self._wire.tell("session/cancel", {"sessionId": self._talk.called})
 

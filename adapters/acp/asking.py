@@ -28,6 +28,8 @@ class Desk:
         self._requests = requests
         self._workdir = workdir
         self._quirks = quirks
+        self.closed = False
+        """The turn is being ended: nobody is asked."""
         self.denied: list[tuple[str, str]] = []
         """What was denied in this turn, and the words with which."""
 
@@ -89,7 +91,9 @@ class Desk:
                 lines = [message, *about, f"(Not understood: {fault})"]
 
     async def _ask(self, request: Question | PermissionRequest) -> str | None:
-        """What people chose; None where the turn was ended meanwhile."""
+        """What people chose; None where the turn is ended meanwhile."""
+        if self.closed:
+            return None
         try:
             return await self._requests.ask(request)
         except asyncio.CancelledError:

@@ -20,7 +20,8 @@ _LIMIT_WORDS = re.compile(
     re.IGNORECASE,
 )
 _LIMIT_KINDS = ("rate_limit", "overloaded", "usageLimitExceeded", "rateLimitExceeded", "serverOverloaded")
-_NO_KINDS = ("unknown", "other")
+_NO_KINDS = ("unknown", "other", "server_error")
+"""What they say of an error of any kind: an overloaded provider is a server's error to claude-agent-acp."""
 _NO_CODE = 500
 """What agents say of an error whose code they do not know, such as Gemini CLI of its quota of a day."""
 BUSY = (429, 503, 529)

@@ -3,14 +3,22 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 from acp.connection import Connection
+from acp.exceptions import RequestError
 
 from adapters.process import AgentProcess
+from adapters.requests import TAKEN_BACK
 
 _LINE_MAX = 64 * 1024**2
 """Bytes of one message."""
+_CANCEL = "$/cancel_request"
+_CANCELLED = -32800
+"""The protocol's code of an error for a request that was taken back."""
+_present: ContextVar[Any] = ContextVar("present", default=None)
+"""The id of the message that was read last; whoever handles it, in a task of its own, sees that of its own."""
 
 Serve = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Answers a request of the agent: its method and parameters. RequestError where it is refused."""
@@ -25,6 +33,8 @@ class Wire:
         self._serve = serve
         self._hear = hear
         self._order = asyncio.Lock()
+        self._served: dict[Any, asyncio.Task[Any]] = {}
+        """What we do for the agent, by the ids of its requests."""
         self._serving = 0
         self._lines = _Lines(process)
         self._connection = Connection(self._handle, self._lines)
@@ -63,16 +73,37 @@ class Wire:
     async def _handle(self, method: str, params: Any, notification: bool) -> dict[str, Any] | None:
         """Called in a task of its own for each message, in their order up to the first wait."""
         data = params if isinstance(params, dict) else {}
-        if notification:
-            async with self._order:
-                await self._hear(method, data)
+        if not notification:
+            return await self._do(method, data)
+        if method == _CANCEL:
+            self._take_back(data.get("requestId"))
             return None
         async with self._order:
-            self._serving += 1
+            await self._hear(method, data)
+        return None
+
+    async def _do(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Serve a request; what the agent takes back is answered with the protocol's error for it."""
+        number, task = _present.get(), asyncio.current_task()
+        if task is not None:
+            self._served[number] = task
+        self._serving += 1
         try:
-            return await self._serve(method, data)
+            async with self._order:
+                pass  # all that was told before it is heard
+            return await self._serve(method, params)
+        except asyncio.CancelledError as gone:
+            if TAKEN_BACK not in gone.args or task is None:
+                raise
+            task.uncancel()
+            raise RequestError(_CANCELLED, "Request cancelled") from gone
         finally:
             self._serving -= 1
+            self._served.pop(number, None)
+
+    def _take_back(self, number: Any) -> None:
+        if isinstance(number, int | str) and (task := self._served.get(number)) is not None:
+            task.cancel(TAKEN_BACK)
 
 
 class _Lines:
@@ -89,6 +120,7 @@ class _Lines:
     async def receive(self) -> dict[str, Any] | None:
         message = await anext(self._messages, None)
         self.ended = message is None
+        _present.set(message and message.get("id"))
         return message
 
     async def close(self) -> None:

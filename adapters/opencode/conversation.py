@@ -46,8 +46,7 @@ class Conversation:
         paths = await self._client.get("/path")
         self.root = paths["worktree"]
         rules = await self._rules(context)
-        if context.session_id and await self._resumed(context.session_id, paths["directory"]):
-            await self._client.patch(f"/session/{self.id}", {"permission": rules})
+        if context.session_id and await self._resumed(context.session_id, paths["directory"], rules):
             return [Session(self.id)]
         title = str(context.config.get("title") or "A task")  # without one, a model is asked for it
         self.id = (await self._client.post("/session", {"title": title, "permission": rules}))["id"]
@@ -101,8 +100,8 @@ class Conversation:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._client.close()
 
-    async def _resumed(self, session_id: str, folder: str) -> bool:
-        """Take a session up in *folder*; False where it is not known, or cannot be had there."""
+    async def _resumed(self, session_id: str, folder: str, rules: list[Json]) -> bool:
+        """Take a session up in *folder*, with *rules*; False where it is not known, or cannot be had there."""
         try:
             session = await self._client.get(f"/session/{session_id}")
             if session["directory"] != folder:  # it would go on working where it did before
@@ -113,8 +112,18 @@ class Conversation:
                 raise
             return False
         self.id, self.family = session_id, {session_id}
+        if session.get("permission") != rules:
+            await self._copy(session["title"], rules)
         self.known = {message["info"]["id"] async for message in self.messages()}
         return True
+
+    async def _copy(self, title: str, rules: list[Json]) -> None:
+        """Go on in a copy of the session, for a session's own rules can only be added to: what they allowed would stay
+        allowed. The subagents stay those of the former one."""
+        await self._adopt(self.id)
+        self.id = (await self._client.post(f"/session/{self.id}/fork", {}))["id"]
+        self.family.add(self.id)
+        await self._client.patch(f"/session/{self.id}", {"title": title, "permission": rules})
 
     async def _adopt(self, session_id: str) -> None:
         """Learn of the subagents' sessions, and of theirs."""

@@ -3,9 +3,10 @@
     python -m tests.agents.acp_agent [--auth] [--late-replay] [--forgets] [--obstinate] [--deaf METHOD]
 
 A prompt is JSON, a list of steps: `{"update": {…}}` is told as it is, `{"ask": [method, {…}]}` asks the client and says
-its answer as JSON, `{"out": "…"}` and `{"err": "…"}` write a line, `{"die": code}`, `{"wait": seconds}`,
-`{"silent": true}` until it is told to cancel, `{"stubborn": true}` even then. `{"stop": reason}` or
-`{"error": [code, message, data]}` ends the turn; it else ends well. A plain word is a piece of what it says.
+its answer as JSON, `{"later": …}` asks and goes on, `{"take_back": true}` takes that back and says what is answered,
+`{"out": "…"}` and `{"err": "…"}` write a line, `{"die": code}`, `{"wait": seconds}`, `{"silent": true}` until it is
+told to cancel, `{"stubborn": true}` even then. `{"stop": reason}` or `{"error": [code, message, data]}` ends the turn;
+it else ends well. A plain word is a piece of what it says.
 With `--obstinate` it does its first prompt again, whatever it is told afterwards.
 """
 
@@ -33,6 +34,7 @@ class ScriptedAgent:
         self._cancelled = asyncio.Event()
         self._signed_in = "--auth" not in flags
         self._first = ""
+        self._later: tuple[int, asyncio.Task[Any]] | None = None
 
     def on_connect(self, conn: Any) -> None:
         self._line = conn._conn
@@ -79,6 +81,11 @@ class ScriptedAgent:
         for step in json.JSONDecoder().raw_decode(text)[0] if text.startswith("[") else [f"heard: {text}"]:
             if isinstance(step, str):
                 await self._say(step, session_id)
+            elif "later" in step:
+                method, params = step["later"]
+                await self._ask_later(method, {"sessionId": session_id, **params})
+            elif "take_back" in step:
+                await self._take_back(session_id)
             elif "stop" in step:
                 reason = step["stop"]
             else:
@@ -105,6 +112,16 @@ class ScriptedAgent:
                 await asyncio.Event().wait()
             case {"error": [code, message, data]}:
                 raise RequestError(code, message, data)
+
+    async def _ask_later(self, method: str, params: dict[str, Any]) -> None:
+        self._later = (self._line._next_request_id, asyncio.create_task(self._asked(method, params)))
+        await asyncio.sleep(0)  # lets it begin
+
+    async def _take_back(self, session: str) -> None:
+        assert self._later is not None
+        number, asking = self._later
+        await self._line.send_notification("$/cancel_request", {"requestId": number})
+        await self._say(json.dumps(await asking), session)
 
     async def _asked(self, method: str, params: dict[str, Any]) -> Any:
         if method == "session/request_permission":

@@ -215,7 +215,7 @@ async def test_a_conversation_goes_on_in_a_new_process_and_is_not_told_again(
     assert second.all(Session) == [Session(session)]
     assert "one" not in second.words()
     assert "What came before." in json.dumps(await server.asked(nonce(prompt)))
-    assert sum(usage.tokens for usage in second.all(Usage)) >= TOKENS_PER_REQUEST
+    assert second.tokens == TOKENS_PER_REQUEST
 
 
 async def test_a_conversation_goes_on_however_often_its_agent_is_killed(
@@ -246,11 +246,12 @@ async def test_a_conversation_that_is_gone_is_begun_anew(drive: NewDrive) -> Non
 
 
 @pytest.mark.parametrize("status", [429, 529])
-async def test_a_limit_is_no_failure(drive: NewDrive, status: int) -> None:
+async def test_a_limit_is_no_failure(drive: NewDrive, status: int, name: str) -> None:
     run = drive(script({"status": status}), retry_patience=2.0)
     result = await run.result_of_run()
     assert result.outcome is Outcome.LIMITED, result
-    assert len(run.all(RateLimit)) <= 1
+    tries_unheard = name == "claude-agent-acp" or (name, status) == ("codex-acp", 429)
+    assert len(run.all(RateLimit)) == (0 if tries_unheard else 1)
 
 
 async def test_a_limit_ends_when_the_agent_says(drive: NewDrive, name: str) -> None:

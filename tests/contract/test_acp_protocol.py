@@ -30,7 +30,7 @@ from orchestrator.agent import (
     Withdrawn,
 )
 from orchestrator.errors import UserError
-from tests.agents.drive import Drive, NewDrive, driving
+from tests.agents.drive import Drive, Gate, NewDrive, driving
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,6 +225,57 @@ async def test_an_interrupt_withdraws_what_was_asked(drive: NewDrive) -> None:
     assert (await run.result()).text == "heard: something else"
     assert '"outcome": "cancelled"' in run.words()
     assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
+
+
+def asked_meanwhile(gate: Gate) -> list[dict[str, Any]]:
+    """Asks for a permission, and goes on when the gate is released."""
+    return [
+        {"later": ["session/request_permission", {"toolCall": {"toolCallId": "c", "title": "x"}}]},
+        ask("terminal/create", command=gate.command),
+        ask("terminal/wait_for_exit", terminalId="terminal-1"),
+    ]
+
+
+async def test_a_request_that_it_takes_back_is_withdrawn(drive: NewDrive, workdir: Path) -> None:
+    gate = Gate(workdir)
+    run = drive(*asked_meanwhile(gate), {"take_back": True}, {"silent": True})
+    await run.start()
+    request = await run.told(PermissionRequest)
+    await gate.release()
+    assert await run.told(Withdrawn) == Withdrawn(request.request_id)
+    with pytest.raises(CannotSend):
+        await run.adapter.answer(request.request_id, "allow")
+    await run.said('{"refused": "Request cancelled"}')
+    assert await run.adapter.is_alive()
+
+
+async def test_what_a_turn_leaves_open_is_withdrawn_with_the_next(drive: NewDrive, workdir: Path) -> None:
+    gate = Gate(workdir)
+    run = drive(*asked_meanwhile(gate))
+    await run.start()
+    request = await run.told(PermissionRequest)
+    await run.queue(json.dumps([{"take_back": True}]))
+    await gate.release()
+    await run.result()
+    assert run.all(Withdrawn) == [Withdrawn(request.request_id)]
+    assert '{"outcome": {"outcome": "cancelled"}}' in run.words()
+
+
+async def test_who_asks_while_its_turn_is_ended_asks_nobody(drive: NewDrive) -> None:
+    form = {"type": "object", "properties": {"sure": {"type": "boolean"}}}
+    run = drive(
+        "on it",
+        {"silent": True},
+        ask("session/request_permission", toolCall={"toolCallId": "c", "title": "x"}),
+        ask("elicitation/create", mode="form", message="?", requestedSchema=form),
+    )
+    await run.start()
+    await run.said("on it")
+    await run.adapter.send("something else", SendMode.INTERRUPT)
+    assert (await run.result()).text == "heard: something else"
+    assert '{"outcome": {"outcome": "cancelled"}}{"action": "cancel"}' in run.words()
+    assert not run.all(PermissionRequest)
+    assert not run.all(Question)
 
 
 async def test_files_are_read_and_written_in_the_worktree(drive: NewDrive, workdir: Path) -> None:

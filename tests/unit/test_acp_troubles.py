@@ -106,6 +106,7 @@ def test_an_error_says_in_words_that_it_is_a_limit(text: str) -> None:
         (-32603, {"errorKind": "rate_limit"}, Outcome.LIMITED),
         (-32603, {"errorKind": "invalid_request", "message": "rate limit"}, Outcome.FAILED),
         (-32603, {"errorKind": "unknown", "message": "rate limit exceeded"}, Outcome.LIMITED),
+        (-32603, {"errorKind": "server_error", "message": "API Error: 529 busy"}, Outcome.LIMITED),
         (-32603, "Rate limit exceeded", Outcome.LIMITED),
         (400, "unknown field: quota exceeded", Outcome.FAILED),
         (429, "busy", Outcome.LIMITED),
