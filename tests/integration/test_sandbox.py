@@ -189,6 +189,29 @@ def test_the_configuration_and_its_secrets_cannot_be_read(seen: Path) -> None:
     assert (seen / "etc" / "secrets").read_text() == "TOKEN=x"
 
 
+def test_sockets_of_services_that_start_things_are_hidden(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (seen / "service").mkdir()
+    (seen / "service" / "socket").touch()
+    monkeypatch.setattr(sandbox, "_SERVICES", (seen / "service", seen / "none"))
+    assert Boxed(seen).run(f"ls {seen}/service").stdout == ""
+
+
+def test_what_git_reads_and_keeps_elsewhere_is_there(seen: Path) -> None:
+    boxed = Boxed(seen)
+    other, objects = boxed.data / "repos" / "other", boxed.store / "objects"
+    subprocess.run(["git", "clone", "-q", "--bare", boxed.store, other], check=True)
+    (objects / "info").mkdir(exist_ok=True)
+    (objects / "info" / "alternates").write_text(f"# a comment\n../../other/objects\n{seen}/gone\n")
+    (boxed.store / "lfs").mkdir()
+    words = linked(seen, boxed, home=boxed.home, data=boxed.data)
+    line = f"ls -d {other}/objects {other}; touch {other}/objects/x; echo x > {boxed.store}/lfs/made"
+    assert subprocess.run([*words, "sh", "-c", line], capture_output=True, text=True).stdout
+    assert not (other / "objects" / "x").exists()
+    assert (boxed.store / "lfs" / "made").exists()
+
+
 def test_what_it_leaves_in_tmp_is_gone(boxed: Boxed) -> None:
     assert boxed.run("echo x > /tmp/left-by-a-sandbox && cat /tmp/left-by-a-sandbox").stdout == "x\n"
     assert not Path("/tmp/left-by-a-sandbox").exists()
