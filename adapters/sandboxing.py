@@ -7,9 +7,11 @@ it writes into its own settings holds outside of the sandbox.
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from adapters.sign_in import Shared, SignIn
 from orchestrator.agent import RunContext
@@ -33,6 +35,9 @@ class Belongings:
     """What can be read there."""
     sign_in: tuple[str, ...] = ()
     """Files that it renews: see `sign_in`."""
+    renewed: tuple[str, ...] = ()
+    """The names of what it renews there: tokens, their times, and what it writes along with them. Never a place that
+    it would send something to."""
 
     def place(self, env: Mapping[str, str]) -> Path:
         """The folder in this environment."""
@@ -49,6 +54,10 @@ CLAUDE = (
             *("plugins", "rules", "skills"),
         ),
         sign_in=(".credentials.json",),
+        renewed=(
+            *("accessToken", "refreshToken", "expiresAt", "refreshTokenExpiresAt", "scopes", "clientId"),
+            *("subscriptionType", "subscriptionTypeSource", "subscriptionTypeVerifiedAt", "rateLimitTier"),
+        ),
     ),
 )
 CODEX = (
@@ -57,6 +66,7 @@ CODEX = (
         "CODEX_HOME",
         settings=("config.toml", "AGENTS.md", "AGENTS.override.md", "prompts", "rules"),
         sign_in=("auth.json",),
+        renewed=("id_token", "access_token", "refresh_token", "last_refresh"),
     ),
 )
 OPENCODE = (
@@ -70,7 +80,11 @@ OPENCODE = (
         ),
     ),
     Belongings(
-        ".local/share/opencode", "XDG_DATA_HOME", inside="opencode", sign_in=("auth.json", "mcp-auth.json")
+        ".local/share/opencode",
+        "XDG_DATA_HOME",
+        inside="opencode",
+        sign_in=("auth.json", "mcp-auth.json"),
+        renewed=("access", "refresh", "expires", "accessToken", "refreshToken", "expiresAt", "scope"),
     ),
 )
 GEMINI = (
@@ -79,6 +93,7 @@ GEMINI = (
         "",
         settings=("settings.json", "GEMINI.md", ".env", "commands", "extensions"),
         sign_in=("oauth_creds.json", "google_accounts.json"),
+        renewed=("access_token", "refresh_token", "id_token", "expiry_date", "scope"),
     ),
 )
 
@@ -95,27 +110,55 @@ def wrapper(
     """
     if not context.wrapper:
         return ()
-    shown, written = list(readable), list[Path]()
-    for program in programs:
-        shown += _homes(context, program)
-    for one in belongings:
-        place = one.place(context.env)
-        if sandbox.outside(context.wrapper, place) == place:
-            # Not in the home folder: it keeps there what it writes, if it writes there at all.
-            (written if one.sign_in else shown).append(place)
-        shown += [place / name for name in one.settings]
-    return sandbox.opened(context.wrapper, readable=shown, writable=written)
+    own = sandbox.own_home(context.wrapper)
+    places = [(one, *_kept(context, one)) for one in belongings]
+    # What can be read, then what covers a part of it, then what is seen within that.
+    words = sandbox.opened(context.wrapper, readable=readable)
+    outside = [(seen, kept) for _, seen, kept in places if not kept.is_relative_to(own) and _is_there(seen)]
+    words = sandbox.opened(words, replaced=outside)
+    shown = [path for program in programs for path in _homes(words, program, context.env)]
+    return sandbox.opened(
+        words, readable=[*shown, *(seen / name for one, seen, _ in places for name in one.settings)]
+    )
 
 
 def sign_in(context: RunContext, belongings: Iterable[Belongings]) -> SignIn:
     """The sign-in of the agent in its sandbox, if it works in one."""
-    home = Path(context.env.get("HOME", "/"))
-    root = sandbox.outside(context.wrapper, home) if context.wrapper else home
-    if root is None or root == home:
+    if not context.wrapper:
         return SignIn()
-    places = [(one.place(context.env), name) for one in belongings for name in one.sign_in]
-    inside = [place / name for place, name in places if place.is_relative_to(home)]
-    return SignIn(Shared(file, root, str(file.relative_to(home))) for file in inside)
+    own = sandbox.own_home(context.wrapper)
+    files = []
+    for one in belongings:
+        seen, kept = _kept(context, one)
+        root = own if kept.is_relative_to(own) else kept
+        files += [
+            Shared(seen / name, root, str((kept / name).relative_to(root)), one.renewed)
+            for name in one.sign_in
+        ]
+    return SignIn(files)
+
+
+def _kept(context: RunContext, one: Belongings) -> tuple[Path, Path]:
+    """Where an agent finds its folder in the sandbox, and the folder of the project's own that it finds there.
+
+    That is in the project's home folder, or else beside it, where no sandbox can put a link in its place.
+    """
+    own = sandbox.own_home(context.wrapper)
+    place = one.place(context.env)
+    for seen in (place, place.resolve()):
+        there = sandbox.outside(context.wrapper, seen)
+        if there is not None and there.is_relative_to(own):
+            return seen, there
+    kept = sandbox.beside(own) / quote(str(seen), safe="")
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return seen, kept
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether something can be put in its place: it is made, else the sandbox could not be."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder.is_dir()
 
 
 def need_network(context: RunContext, name: str) -> None:
@@ -128,14 +171,14 @@ def need_network(context: RunContext, name: str) -> None:
         )
 
 
-def _homes(context: RunContext, program: str) -> Iterator[Path]:
+def _homes(words: Sequence[str], program: str, env: Mapping[str, str]) -> Iterator[Path]:
     """The folders that a program and its interpreter lie in, as far as the sandbox hides them."""
-    found = shutil.which(os.path.expanduser(program), path=context.env.get("PATH"))
+    found = shutil.which(os.path.expanduser(program), path=env.get("PATH"))
     for path in _chain(found) if found else ():
-        if sandbox.outside(context.wrapper, path) != path:
-            yield _home(path, sandbox.hidden(context.wrapper))
+        if sandbox.outside(words, path) != path:
+            yield _home(path, sandbox.hidden(words))
     if found and (interpreter := _interpreter(Path(found))):
-        yield from _homes(context, interpreter)
+        yield from _homes(words, interpreter, env)
 
 
 def _chain(path: str) -> Iterator[Path]:

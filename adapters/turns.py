@@ -46,6 +46,10 @@ class TurnAdapter(ABC):
         raise CannotSend("it takes nothing within its turn; without `mode:steer` it is told after it")
 
     @abstractmethod
+    async def _lives(self) -> bool:
+        """Whether the agent can be given another turn."""
+
+    @abstractmethod
     async def _close(self) -> None:
         """End the agent's process and all that it started. Harmless when it has ended."""
 
@@ -73,8 +77,9 @@ class TurnAdapter(ABC):
                     return Result(Outcome.STOPPED)
                 if result.outcome is not Outcome.DONE and not self._interrupted:
                     return result
+                lives = bool(self._waiting) and await self._lives()
                 self._interrupted = False
-                text = self._next()
+                text = self._next() if lives else None
             return result
         finally:
             self._ended = True

@@ -112,6 +112,10 @@ four with the real programs; others are given the plain protocol.
 own way, or has its key in a variable that `runs.pass_env` names. An agent that wants to be told how it is signed in
 to is told with `auth_method`.
 
+## What people say
+
+It is words, never a command of the agent's: what begins with `/` or `$` is given as `A person says: /…`.
+
 ## Words within a turn
 
 OpenCode takes them with its next call of the model. claude-agent-acp and codex-acp have an extension of the protocol

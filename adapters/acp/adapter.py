@@ -24,7 +24,7 @@ from adapters.acp.prompts import Prompts
 from adapters.acp.quirks import find
 from adapters.acp.services import serving
 from adapters.acp.terminals import Terminals
-from adapters.acp.troubles import speaks_of_limit
+from adapters.acp.troubles import logs_limit, speaks_of_limit
 from adapters.acp.updates import Reader
 from adapters.acp.waiting import Patience, Signs
 from adapters.acp.wire import Wire
@@ -85,7 +85,7 @@ class AcpAdapter(TurnAdapter):
                 [found or argv[0], *argv[1:]],
                 cwd=context.workdir,
                 env=env,
-                wrapper=self._sandbox(context, argv[0]),
+                wrapper=self._sandbox(context, [argv[0], *quirks.started(context.env)]),
                 apart=True,
             )
         except OSError as fault:
@@ -108,10 +108,10 @@ class AcpAdapter(TurnAdapter):
         self._patience = Patience(float(context.config.get("retry_patience", RETRY_PATIENCE)))
         self._zone = context.env.get("TZ", "")
 
-    def _sandbox(self, context: RunContext, program: str) -> tuple[str, ...]:
+    def _sandbox(self, context: RunContext, programs: list[str]) -> tuple[str, ...]:
         servers = context.config.get("mcp_servers", {}).values()
         commands = [one["command"] for one in servers if one.get("command")]
-        return sandboxing.wrapper(context, [program, *commands], self._belongings(context))
+        return sandboxing.wrapper(context, [*programs, *commands], self._belongings(context))
 
     async def _hear_out(self, talk: Conversation) -> None:
         """Wait until nothing more comes of what was said before: some agents tell it after their answer."""
@@ -228,6 +228,8 @@ class AcpAdapter(TurnAdapter):
     async def _steer(self, text: str) -> None:
         if self._prompts is None:
             raise CannotSend("it has not begun its turn")
+        if self._cancelled is not None:
+            raise CannotSend("its turn is being ended")
         await self._prompts.steer(text)
 
     async def _cancel(self) -> None:
@@ -243,8 +245,8 @@ class AcpAdapter(TurnAdapter):
         if not self._silent:
             return None
         text = f"{self._program} has told nothing for {self._silence:g} s; its turn was ended"
-        signs = "\n".join((said, *process.complaints))
-        return endings.failed(text, reader.trouble, self._zone, limited=speaks_of_limit(signs))
+        limited = speaks_of_limit(said) or logs_limit("\n".join(process.complaints))
+        return endings.failed(text, reader.trouble, self._zone, limited=limited or None)
 
     async def _died(self, process: AgentProcess) -> Result:
         if self._stopping:
@@ -263,6 +265,9 @@ class AcpAdapter(TurnAdapter):
                 code = await process.wait()
                 what += f" (exit code {code})" if code >= 0 else f" (signal {-code})"
         return "\n".join((f"{self._program} {what}", *process.complaints))
+
+    async def _lives(self) -> bool:
+        return self._wire is not None and not self._wire.ended
 
     async def _close(self) -> None:
         async with self._closing:

@@ -8,6 +8,7 @@ from acp.exceptions import RequestError
 
 from adapters.acp.opening import Conversation, reason
 from adapters.acp.wire import Wire
+from adapters.spoken import spoken
 from orchestrator.agent import CannotSend
 
 _PATIENCE = 30.0
@@ -69,4 +70,4 @@ class Prompts:
             raise CannotSend("its turn was over before it could take this")
 
     def _params(self, text: str) -> dict[str, Any]:
-        return {"sessionId": self._talk.called, "prompt": [{"type": "text", "text": text}]}
+        return {"sessionId": self._talk.called, "prompt": [{"type": "text", "text": spoken(text)}]}

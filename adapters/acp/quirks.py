@@ -51,8 +51,14 @@ class Quirks:
     """Lines of its standard error that are no complaints."""
     standing: Callable[[int, Mapping[str, str]], Standing] = Standing
     """By its process and environment, where it can be asked how it stands."""
+    programs: tuple[str, ...] = ()
+    """Variables of its environment that name programs which it starts."""
     belongings: tuple[Belongings, ...] = ()
     """What it has in the home folder for its person."""
+
+    def started(self, env: Mapping[str, str]) -> list[str]:
+        """The programs that this environment has it start."""
+        return [env[name] for name in self.programs if env.get(name)]
 
 
 QUIRKS: Mapping[str, Quirks] = {
@@ -68,7 +74,10 @@ QUIRKS: Mapping[str, Quirks] = {
         belongings=OPENCODE,
     ),
     "claude-agent-acp": Quirks(
-        package="@agentclientprotocol/claude-agent-acp", trouble=troubles.claude, belongings=CLAUDE
+        package="@agentclientprotocol/claude-agent-acp",
+        programs=("CLAUDE_CODE_EXECUTABLE",),
+        trouble=troubles.claude,
+        belongings=CLAUDE,
     ),
     "codex-acp": Quirks(
         package="@agentclientprotocol/codex-acp",

@@ -9,11 +9,20 @@ from typing import Any
 from adapters.acp.ends import told_end
 from orchestrator.agent import RateLimit
 
+_REFUSALS = (
+    r"(?:status|https?(?:/[\d.]+)?|error|code)\D{0,12}[45]29\b|too many requests|rate.?limit.?(?:exceeded|ed\b)"
+    r"|(?<!disk )quota.?exceeded|resource.?exhausted"
+)
+_LIMIT_LOGS = re.compile(_REFUSALS, re.IGNORECASE)
 _LIMIT_WORDS = re.compile(
-    r"rate.?limit|usage.?limit|limit reached|hit your limit|too many requests|quota|resource.?exhausted|\b429\b"
-    r"|overloaded|\b529\b",
+    rf"{_REFUSALS}|^[45]29\b|rate.?limit|usage.?limit|limit reached|hit your limit|overloaded|insufficient.?quota"
+    r"|(?:exceed|exhaust)\w* your (?:\w+ )?(?:quota|capacity)|your quota",
     re.IGNORECASE,
 )
+_LIMIT_KINDS = ("rate_limit", "overloaded", "usageLimitExceeded", "rateLimitExceeded", "serverOverloaded")
+_NO_KINDS = ("unknown", "other")
+_NO_CODE = 500
+"""What agents say of an error whose code they do not know, such as Gemini CLI of its quota of a day."""
 BUSY = (429, 503, 529)
 """The answers of a provider that has no room for this account now."""
 _GEMINI_TRIES = re.compile(r"Attempt \d+ failed with status (\d+)(?:.*?\"message\":\"([^\"\\]+)\")?")
@@ -71,7 +80,7 @@ def codex(meta: Mapping[str, Any]) -> Trouble | None:
     if isinstance(error, Mapping):
         again = bool(error.get("willRetry"))
         text = str((again and error.get("additionalDetails")) or error.get("message") or "Codex has failed")
-        limited = speaks_of_limit(f"{text} {error.get('codexErrorInfo')}")
+        limited = _codex_limited(error.get("codexErrorInfo"), text)
         return refused(text) if limited and again else Trouble(text, None, limited, not again, again)
     if isinstance(state, Mapping) and state.get("type") == "systemError":
         return Trouble("", ends=True)
@@ -87,9 +96,30 @@ def gemini(line: str) -> Trouble | None:
     return None
 
 
+def is_limit(kind: object, code: object) -> bool | None:
+    """Whether an error's *kind*, else its HTTP *code*, is a limit; None where neither is told."""
+    if isinstance(kind, str) and kind not in _NO_KINDS:
+        return kind in _LIMIT_KINDS
+    told = isinstance(code, int) and 400 <= code < 600 and code != _NO_CODE
+    return code in BUSY if told else None
+
+
 def speaks_of_limit(text: str) -> bool:
-    """Whether *text* says that an account has nothing left for now."""
+    """Whether an error, whose words are *text*, says that an account has nothing left for now."""
     return _LIMIT_WORDS.search(text) is not None
+
+
+def logs_limit(text: str) -> bool:
+    """Whether the *text* of a log, which is about anything, has a provider's refusal in it."""
+    return _LIMIT_LOGS.search(text) is not None
+
+
+def _codex_limited(info: object, text: str) -> bool:
+    """By what Codex itself notes of an error, else by its words."""
+    notes = info.values() if isinstance(info, Mapping) else ()
+    codes = (one.get("httpStatusCode") for one in notes if isinstance(one, Mapping))
+    told = is_limit(info, next(codes, None))
+    return speaks_of_limit(text) if told is None else told
 
 
 def _number(value: Any) -> float | None:

@@ -84,7 +84,7 @@ class Reader:
         """Tell what *update* has to tell."""
         if found := self._quirks.trouble(update.field_meta or {}):
             await self.note(found)
-        elif isinstance(update, _WORK) and self.trouble is not None and self.trouble.waits:
+        elif isinstance(update, _WORK) and self._overcome():
             self.trouble = None
             self._patience.begin()
         if not isinstance(update, schema.AgentThoughtChunk):
@@ -105,6 +105,10 @@ class Reader:
                     self._charged = amount
                 self._cost = amount
 
+    def _overcome(self) -> bool:
+        """Whether work shows that the trouble is over; a turn that is ended by it has only its tools ended."""
+        return self.trouble is not None and self.trouble.waits and self._patience.over is None
+
     async def note(self, found: Trouble) -> None:
         """Take what was told of a trouble; people are told once that it is refused, however often it tries."""
         waits = self.trouble is not None and self.trouble.waits
@@ -124,16 +128,25 @@ class Reader:
         """Tell what the turn has used, once: by what the conversation has *spent*, else by the answer to the prompt."""
         if self._spent is not None and spent is not None:
             tokens, money = spent.tokens - self._spent.tokens, spent.cost - self._spent.cost
-            self._spent = spent
+            self._new_cost()
             if tokens or money:
                 await self._tell(Usage(tokens, round(money, 9)))
         elif reply is not None:
             await self._charge(reply)
+        elif spent is None:
+            return  # what was not told counts with the next look
+        # Unknown after an answer was counted: the next look is no difference to the one before, but a new beginning.
+        self._spent = spent
+
+    def _new_cost(self) -> float:
+        """The money that the agent has told and that was not counted yet; it counts from now on."""
+        cost = max(0.0, self._cost - (self._charged or 0.0))
+        self._charged = max(self._cost, self._charged or 0.0) if self._cost else self._charged
+        return cost
 
     async def _charge(self, reply: schema.PromptResponse) -> None:
         used = list(_used(reply))
-        cost = max(0.0, self._cost - (self._charged or 0.0))
-        self._charged = max(self._cost, self._charged or 0.0) if self._cost else self._charged
+        cost = self._new_cost()
         if cost and not used:
             used = [("", 0)]
         for model, tokens in used:

@@ -26,12 +26,18 @@ class Wire:
         self._hear = hear
         self._order = asyncio.Lock()
         self._serving = 0
-        self._connection = Connection(self._handle, _Lines(process))
+        self._lines = _Lines(process)
+        self._connection = Connection(self._handle, self._lines)
 
     @property
     def serving(self) -> bool:
         """Whether the agent waits for us."""
         return self._serving > 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the agent has nothing more to tell."""
+        return self._lines.ended
 
     async def ask(self, method: str, params: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """The agent's answer, after all that it has told before has been heard.
@@ -75,12 +81,15 @@ class _Lines:
     def __init__(self, process: AgentProcess) -> None:
         self._process = process
         self._messages = self._read()
+        self.ended = False
 
     async def send(self, message: dict[str, Any]) -> None:
         await self._process.write(json.dumps(message, separators=(",", ":")) + "\n")
 
     async def receive(self) -> dict[str, Any] | None:
-        return await anext(self._messages, None)
+        message = await anext(self._messages, None)
+        self.ended = message is None
+        return message
 
     async def close(self) -> None:
         """The process is ended by whoever started it."""

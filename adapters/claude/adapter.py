@@ -11,16 +11,18 @@ import warnings
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import claude_agent_sdk as sdk
 
+from adapters import sandboxing
 from adapters.claude.about import Options
 from adapters.claude.asking import Desk
 from adapters.claude.events import Reader
-from adapters.claude.launching import Files, conversations, sdk_options
+from adapters.claude.launching import Files, conversations, environment, sdk_options
 from adapters.claude.limits import Limits
 from adapters.claude.usage import Meter, counted_before
 from orchestrator.agent import (
@@ -74,9 +76,8 @@ class ClaudeAdapter:
     async def start(self, context: RunContext) -> None:
         """Start the CLI, in the conversation of *context* if it is still known, else in a new one."""
         self._context, self._mark = context, context.env.get(MARK)
-        known = (
-            Options.model_fields.keys() & context.config.keys()
-        )  # a run's config has its task's title, too
+        # A run's config has its task's title, too.
+        known = Options.model_fields.keys() & context.config.keys()
         self._settings = Options(**{name: context.config[name] for name in known})
         self._desk = Desk(context.workdir)
         self._limits = Limits(self._settings.retry_patience)
@@ -147,7 +148,9 @@ class ClaudeAdapter:
 
     async def _resumed(self, session_id: str) -> bool:
         """Go on with a conversation; False where it is lost, as where the CLI was killed in its first request."""
-        folder = conversations(self._context, self._settings)
+        within = replace(self._context, env=environment(self._context, self._settings))
+        within = replace(within, wrapper=sandboxing.wrapper(within, (), sandboxing.CLAUDE))
+        folder = conversations(within, self._settings)
         before = await asyncio.to_thread(counted_before, session_id, folder)
         try:
             await self._connect(resume=session_id)
@@ -182,17 +185,21 @@ class ClaudeAdapter:
 
     async def _close(self) -> None:
         async with self._closing:
-            self._files.close()
             client, self._client = self._client, None
-            if client is None:
-                return
-            self._desk.closed = True
-            if self._state != "idle":
-                # In the midst of a request the CLI would not see the end of its input for seconds.
-                with suppress(TimeoutError, sdk.ClaudeSDKError):
-                    async with asyncio.timeout(_FAREWELL_TIMEOUT):
-                        await client.interrupt()
-            await client.disconnect()
+            try:
+                if client is not None:
+                    await self._end(client)
+            finally:
+                self._files.close()  # after the CLI, which may renew its sign-in until it ends
+
+    async def _end(self, client: sdk.ClaudeSDKClient) -> None:
+        self._desk.closed = True
+        if self._state != "idle":
+            # In the midst of a request the CLI would not see the end of its input for seconds.
+            with suppress(TimeoutError, sdk.ClaudeSDKError):
+                async with asyncio.timeout(_FAREWELL_TIMEOUT):
+                    await client.interrupt()
+        await client.disconnect()
 
     def _words(self, fault: str) -> str:
         """What went wrong, with the CLI's own last lines."""

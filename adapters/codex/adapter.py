@@ -263,6 +263,9 @@ class CodexAdapter(TurnAdapter):
         except Fault as fault:
             raise CannotSend(f"Codex did not take it: {fault}") from fault
 
+    async def _lives(self) -> bool:
+        return not self._client.ended
+
     async def _close(self) -> None:
         async with self._closing:
             process, self._process = self._process, None

@@ -32,12 +32,13 @@ class Client:
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Json]] = {}
         self._told: asyncio.Queue[Json | None] = asyncio.Queue()
-        self._ended = False
+        self.ended = False
+        """Whether it has nothing more to tell."""
         self._reading = asyncio.create_task(self._read())
 
     async def call(self, method: str, **params: Any) -> Json:
         """What the server answers; Fault where it does not, Refused where it answers with an error."""
-        if self._ended:
+        if self.ended:
             raise Fault("Codex has ended")
         number = next(self._numbers)
         answered: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
@@ -84,7 +85,7 @@ class Client:
                 for line in lines:
                     self._take(line)
         finally:
-            self._ended = True
+            self.ended = True
             for answered in self._calls.values():
                 if not answered.done():
                     answered.set_exception(Fault("Codex has ended"))

@@ -101,6 +101,13 @@ class OpenCodeAdapter(TurnAdapter):
         except Refused as fault:
             raise CannotSend(str(fault)) from fault
 
+    async def _lives(self) -> bool:
+        try:
+            await self._talking().busy()
+        except Refused:
+            return False
+        return True
+
     async def _close(self) -> None:
         async with self._closing:
             for ask in self._asks.values():

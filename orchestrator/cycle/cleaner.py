@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from orchestrator.runs import sandbox
 from orchestrator.runs.folder import RunFolder
 from orchestrator.settings import DeliverySettings
 from orchestrator.store import inbox, messages, outbox, projects, runs, spending
@@ -57,7 +58,8 @@ class Cleaner:
         async with self._db.read() as tx:
             living = {run.id for run in await runs.live(tx)}
             wanted = await messages.files_held(tx)
-            known = {project.id for project in await projects.all_projects(tx)}
+            own = [self._homes / project.id for project in await projects.all_projects(tx)]
+            known = {path.name for home in own for path in (home, sandbox.beside(home))}
         gone += await asyncio.to_thread(_remove_old, self._homes, known, now)
         gone += await asyncio.to_thread(_remove_worktrees, aside)
         gone += await asyncio.to_thread(_remove_old, self._attachments, wanted, before)

@@ -28,6 +28,12 @@ def put(root: str, path: str, source: Path) -> None:
         os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
+def remove(root: str, path: str) -> None:
+    """Remove the file *path* below *root*. OSError."""
+    with _folder(root, path, make=False) as (folder, name):
+        os.unlink(name, dir_fd=folder)
+
+
 @contextmanager
 def _folder(root: str, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
     """A descriptor of the folder that *path* is in, and its name there."""

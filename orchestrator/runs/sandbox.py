@@ -118,13 +118,32 @@ def _host(network: bool) -> list[str]:
 
 
 def opened(
-    words: Sequence[str], *, readable: Iterable[Path] = (), writable: Iterable[Path] = ()
+    words: Sequence[str], *, readable: Iterable[Path] = (), replaced: Iterable[tuple[Path, Path]] = ()
 ) -> tuple[str, ...]:
-    """The words of the same sandbox in which these files and folders, where they are there, are seen as well."""
+    """The words of the same sandbox in which these files and folders, where they are there, are seen as well.
+
+    *replaced* are folders and what is seen, and can be written, in the place of each.
+    """
     worktree = ["--bind", words[-2], words[-2]]
     # Before the worktree, which would else be covered by what it lies in.
     at = next(i for i in range(len(words)) if list(words[i : i + 3]) == worktree)
-    return (*words[:at], *_there(words, readable), *_there(words, writable, "--bind-try"), *words[at:])
+    own = [
+        word
+        for place, source in replaced
+        for name in _names(words, place)
+        for word in ("--bind", str(source), str(name))
+    ]
+    return (*words[:at], *own, *_there(words, readable), *words[at:])
+
+
+def own_home(words: Sequence[str]) -> Path:
+    """The folder that is seen in the place of the home folder."""
+    return next(source for source, there in _mounts(words) if source not in (None, there))
+
+
+def beside(own_home: Path) -> Path:
+    """Where the folders are that a project has in the place of others outside of the home folder."""
+    return own_home.with_name(f"{own_home.name}~outside")  # which no project can be called
 
 
 @contextmanager
@@ -137,9 +156,7 @@ def within(
     the host could read it. ValueError where *env* holds what none can.
     """
     more = [word for name, value in env.items() for word in ("--setenv", name, value)]
-    if any(
-        "\0" in word for word in more
-    ):  # it would end the word, and what follows be one of bubblewrap's own
+    if any("\0" in word for word in more):  # what follows would be a word of bubblewrap's own
         raise ValueError("embedded null byte")
     with open(os.memfd_create("sandbox"), "wb", buffering=0) as file:
         file.write(b"".join(os.fsencode(word) + b"\0" for word in more))

@@ -75,6 +75,15 @@ async def test_the_last_words_of_a_turn_are_its_result(drive: NewDrive) -> None:
     assert not run.processes()
 
 
+@pytest.mark.parametrize("words", ["/healthz must answer 204", "$HOME is wrong", "\n /logout"])
+async def test_what_people_say_is_never_a_command_of_the_agents(drive: NewDrive, words: str) -> None:
+    run = drive()
+    await run.start()
+    await run.queue(words)
+    await run.result()
+    assert f"heard: A person says: {words}" in run.words()
+
+
 async def test_what_makes_no_sense_is_passed_over(drive: NewDrive) -> None:
     run = drive(
         {"out": "a greeting"},
@@ -353,6 +362,36 @@ async def test_an_agent_that_ends_no_turn_is_stopped(
     assert result.outcome is Outcome.FAILED
     assert "has not ended its turn when it was told to" in result.text
     assert not run.processes()
+
+
+@pytest.mark.parametrize("end", [({"silent": True}, {"die": 3}), ({"stubborn": True},)])
+async def test_words_that_it_does_not_survive_are_refused(
+    drive: NewDrive, monkeypatch: pytest.MonkeyPatch, end: tuple[Any, ...]
+) -> None:
+    monkeypatch.setattr("adapters.acp.adapter._CANCEL_PATIENCE", 0.2)
+    run = drive("on it", *end)
+    await run.start()
+    await run.said("on it")
+    queued = await run.queue("afterwards")
+    with pytest.raises(CannotSend, match="it ended before it came to it"):
+        await run.adapter.send("something else", SendMode.INTERRUPT)
+    with pytest.raises(CannotSend, match="it ended before it came to it"):
+        await queued
+    assert (await run.result()).outcome is Outcome.FAILED
+    assert run.words() == "on it\n"
+
+
+async def test_a_turn_that_is_being_ended_takes_no_words(drive: NewDrive) -> None:
+    run = drive("on it", {"stubborn": True})
+    await run.start()
+    await run.said("on it")
+    given = asyncio.create_task(run.adapter.send("something else", SendMode.INTERRUPT))
+    await asyncio.sleep(0)  # lets it begin
+    with pytest.raises(CannotSend, match="its turn is being ended"):
+        await run.adapter.send("tabs", SendMode.STEER)
+    await run.adapter.stop()
+    with pytest.raises(CannotSend):
+        await given
 
 
 async def test_an_agent_that_dies_is_told_with_its_last_words(drive: NewDrive) -> None:

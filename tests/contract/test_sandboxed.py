@@ -15,6 +15,7 @@ import pytest
 from adapters import factory, sandboxing
 from orchestrator.agent import Outcome, PermissionRequest, RunContext, Session
 from orchestrator.errors import UserError
+from orchestrator.runs import sandbox
 from tests.agents import brands
 from tests.agents.boxed import Boxed, needs_bubblewrap
 from tests.agents.brands import Brand, needs_agents
@@ -228,6 +229,87 @@ def test_its_program_and_its_persons_settings_can_be_read(boxed: Boxed) -> None:
     )
     assert not (boxed.home / ".claude" / "new").exists()
     assert run("cat", str(boxed.home / "secret")) == ""
+
+
+async def test_an_agents_folder_outside_of_the_home_folder_is_the_projects_own(
+    boxed: Boxed, tmp_path: Path
+) -> None:
+    place = tmp_path / "srv" / "claude"
+    place.mkdir(parents=True)
+    (place / "settings.json").write_text("{}")
+    (place / "history").write_text("hunter2")
+    (place / ".credentials.json").write_text('{"claudeAiOauth": {"accessToken": "first"}}')
+    (place / "agent").write_text("#!/bin/sh\necho it works\n")
+    (place / "agent").chmod(0o755)
+    env = {"PATH": f"{place}:{os.defpath}", "HOME": str(boxed.home), "CLAUDE_CONFIG_DIR": str(place)}
+    context = RunContext(
+        run_id="r-1", task_id="t-1", epoch=1, workdir="", prompt="", env=env, wrapper=boxed.words
+    )
+    files = sandboxing.sign_in(context, sandboxing.CLAUDE)
+    files.begin()
+    words = sandboxing.wrapper(context, ["agent"], sandboxing.CLAUDE, readable=[place.parent])
+
+    def run(line: str) -> str:
+        line = f"cd {place} && {line}"
+        return subprocess.run([*words, "sh", "-c", line], env=env, capture_output=True, text=True).stdout
+
+    assert run("agent; cat settings.json history") == "it works\n{}"
+    run("echo x > settings.json; echo x > settings.local.json; echo x > agent; sed -i s/first/second/ .cred*")
+    files.end()
+    assert (place / "settings.json").read_text() == "{}"
+    assert not (place / "settings.local.json").exists()
+    assert "second" in (place / ".credentials.json").read_text()
+    assert run("agent; cat settings.local.json") == "it works\nx\n"
+    kept = sandbox.outside(words, place)
+    assert kept is not None
+    assert kept.parent == sandbox.beside(boxed.own_home)
+
+
+@pytest.mark.parametrize("agent", _OWN[:1])
+async def test_its_conversation_in_such_a_folder_goes_on(
+    runs: Runs, boxed: Boxed, server: ModelServer, tmp_path: Path
+) -> None:
+    env = {"CLAUDE_CONFIG_DIR": str(tmp_path / "srv")}
+    first = await runs.ended(script({"text": "one"}, words="What came before."), env=env)
+    session = first.all(Session)[0].session_id
+    await runs.ended(script({"text": "two"}), session, env=env)
+    assert "What came before." in json.dumps(server.requests[-1])
+    assert not list((tmp_path / "srv").iterdir())
+    assert list(sandbox.beside(boxed.own_home).rglob(f"{session}.jsonl"))
+
+
+_RENEWS_AT_ITS_END = """#!/usr/bin/python3
+import json, os, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["type"] == "control_request":
+        answer = {"subtype": "success", "request_id": asked["request_id"], "response": {}}
+        print(json.dumps({"type": "control_response", "response": answer}), flush=True)
+path = os.path.expanduser("~/.claude/.credentials.json")
+with open(path) as file:
+    held = file.read()
+with open(path, "w") as file:
+    file.write(held.replace("first", "second"))
+"""
+
+
+@pytest.mark.claude
+async def test_what_claude_renews_at_its_end_is_its_persons(boxed: Boxed) -> None:
+    (boxed.home / ".claude").mkdir()
+    held = boxed.home / ".claude" / ".credentials.json"
+    held.write_text('{"claudeAiOauth": {"accessToken": "first"}}')
+    program = boxed.tree / "claude"
+    program.write_text(_RENEWS_AT_ITS_END)
+    program.chmod(0o755)
+    adapter = factory.make("claude", 5.0)
+    env = {"PATH": os.defpath, "HOME": str(boxed.home)}
+    context = RunContext(
+        run_id="r-1", task_id="t-1", epoch=1, workdir=str(boxed.tree), prompt="x",
+        config={"cli_path": str(program)}, env=env, wrapper=boxed.words,
+    )  # fmt: skip
+    await adapter.start(context)
+    await adapter.stop()
+    assert json.loads(held.read_text()) == {"claudeAiOauth": {"accessToken": "second"}}
 
 
 async def test_a_terminal_of_an_agent_is_in_its_sandbox(boxed: Boxed) -> None:

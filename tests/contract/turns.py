@@ -73,6 +73,23 @@ class TurnContract:
         with pytest.raises(CannotSend):
             await run.adapter.answer(request.request_id, "allow")
 
+    async def test_words_that_it_does_not_survive_are_refused(
+        self, drive: NewDrive, server: ModelServer
+    ) -> None:
+        prompt = script({"hang": True})
+        run = drive(prompt)
+        await run.start()
+        await server.asked(prompt[:40])
+        for process in run.processes():
+            process.suspend()
+        given = asyncio.create_task(run.adapter.send("something else", SendMode.INTERRUPT))
+        await asyncio.sleep(0)  # lets it begin
+        for process in run.processes():
+            process.kill()
+        with pytest.raises(CannotSend):
+            await given
+        assert (await run.result()).outcome is not Outcome.DONE
+
     async def test_what_was_asked_stays_open_when_the_run_ends(self, drive: NewDrive) -> None:
         run = drive(script({"sh": "touch asked"}, {"text": "no"}), free=False)
         await run.start()

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.cycle.cleaner import Cleaner
 from orchestrator.projects import Agent, Project, Repo, RepoKind, RepoState
+from orchestrator.runs import sandbox
 from orchestrator.settings import DeliverySettings
 from orchestrator.store import projects, runs, tasks
 from orchestrator.store.database import Database
@@ -71,6 +72,18 @@ async def test_the_home_folder_of_a_project_goes_with_it(cleaner: Cleaner, tmp_p
         (tmp_path / "homes" / name / ".codex").mkdir(parents=True)
     await cleaner.run_once()
     assert [path.name for path in (tmp_path / "homes").iterdir()] == ["api"]
+
+
+@pytest.mark.usefixtures("leased")
+async def test_what_a_project_has_beside_its_home_folder_goes_with_it(
+    cleaner: Cleaner, tmp_path: Path
+) -> None:
+    own, gone = (sandbox.beside(tmp_path / "homes" / name) for name in ("api", "gone"))
+    for folder in (own, gone):
+        folder.mkdir(parents=True)
+    await cleaner.run_once()
+    assert own.exists()
+    assert not gone.exists()
 
 
 async def test_it_looks_once_an_hour(cleaner: Cleaner, tmp_path: Path) -> None:

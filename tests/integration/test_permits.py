@@ -290,7 +290,7 @@ async def test_what_was_decided_about_the_worktree_holds_in_that_of_the_next_run
     await end_run(chat, task)
     await press(chat, "Allow")
     await run_again(chat, task)
-    assert await edits("p2", 110) != first
+    assert await edits("p2", 110) == first, "all runs of a task work in the same folder"
     assert await chat.status(task) == "IN_PROGRESS"
     await edits("p3", 120)
     assert await chat.status(task) == "WAITING_INPUT"

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from acp.exceptions import RequestError
 
-from adapters.acp import troubles
+from adapters.acp import endings, troubles
 from adapters.acp.standing import OpenCode, Spent
 from adapters.acp.troubles import Trouble, refused
 from adapters.acp.waiting import Patience
+from orchestrator.agent import Outcome
 
 AT = "[2026-11-21T20:16:59.435Z] [WARN] "
 
@@ -46,6 +48,92 @@ def test_gemini_says_in_its_log_that_it_is_refused(line: str, text: str) -> None
 )
 def test_the_rest_of_its_log_is_no_refusal(line: str) -> None:
     assert troubles.gemini(line) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "EDQUOT: disk quota exceeded, write",
+        "write a.txt: Disk quota exceeded",
+        "10:00:00,429 INFO a line of a log",
+        "Error at 10:00:00,429",
+        "wrote 429 lines",
+        "unknown field `quota`",
+        "This exceeds your context window",
+    ],
+)
+def test_other_words_are_no_limit(text: str) -> None:
+    assert not troubles.speaks_of_limit(text)
+    assert not troubles.logs_limit(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "API Error: 429 busy",
+        "exceeded retry limit, last status: 429 Too Many Requests",
+        "HTTP/1.1 429",
+        '{"error":{"code":429,"status":"RESOURCE_EXHAUSTED"}}',
+        "Rate limit exceeded",
+        "you are rate-limited",
+        "Quota exceeded for metric requests",
+    ],
+)
+def test_a_refusal_is_found_wherever_it_stands(text: str) -> None:
+    assert troubles.speaks_of_limit(text)
+    assert troubles.logs_limit(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "You've hit your limit · resets 3pm",
+        "You've hit your usage limit.",
+        "Claude usage limit reached",
+        "Overloaded",
+        "You exceeded your current quota, please check your plan",
+        "You have exhausted your capacity on this model. Your quota will reset after 3h2m1s.",
+        "429 busy",
+    ],
+)
+def test_an_error_says_in_words_that_it_is_a_limit(text: str) -> None:
+    assert troubles.speaks_of_limit(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "data", "outcome"),
+    [
+        (-32603, {"errorKind": "rate_limit"}, Outcome.LIMITED),
+        (-32603, {"errorKind": "invalid_request", "message": "rate limit"}, Outcome.FAILED),
+        (-32603, {"errorKind": "unknown", "message": "rate limit exceeded"}, Outcome.LIMITED),
+        (-32603, "Rate limit exceeded", Outcome.LIMITED),
+        (400, "unknown field: quota exceeded", Outcome.FAILED),
+        (429, "busy", Outcome.LIMITED),
+        (500, "You have exhausted your daily quota on this model.", Outcome.LIMITED),
+        (500, "no such model", Outcome.FAILED),
+    ],
+)
+def test_a_kind_or_a_code_decides_before_words(code: int, data: Any, outcome: Outcome) -> None:
+    assert endings.refused(RequestError(code, "Failed", data), None, "").outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("info", "limited"),
+    [
+        ("usageLimitExceeded", True),
+        ("badRequest", False),
+        ({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}, True),
+        ({"responseTooManyFailedAttempts": {"httpStatusCode": 400}}, False),
+        ({"responseTooManyFailedAttempts": {"httpStatusCode": None}}, True),
+        ("other", True),
+        (None, True),
+    ],
+)
+def test_codex_notes_what_its_error_is(info: Any, limited: bool) -> None:
+    error = {"message": "rate limit exceeded", "codexErrorInfo": info, "willRetry": False}
+    found = troubles.codex({"codex": {"error": error}})
+    assert found is not None
+    assert found.limited is limited
 
 
 def told(text: str = "busy", at: float | None = None) -> Trouble:
