@@ -13,9 +13,13 @@ from uuid import uuid4
 
 import pytest
 
+from agent_queue import configuration
 from bench.sessions import git
 from orchestrator.errors import UserError
+from orchestrator.projects import Project, Sandbox
 from orchestrator.runs import sandbox
+from orchestrator.runs.sandboxes import Sandboxes
+from orchestrator.settings import Settings
 from orchestrator.workspaces import changes
 from orchestrator.workspaces.git import GitError, behind
 from tests.agents.boxed import Boxed, needs_bubblewrap
@@ -187,6 +191,20 @@ def test_the_configuration_and_its_secrets_cannot_be_read(seen: Path) -> None:
         tried = subprocess.run([*words, "cat", str(seen / "etc" / name)], capture_output=True, text=True)
         assert (tried.returncode, tried.stdout) == (1, "")
     assert (seen / "etc" / "secrets").read_text() == "TOKEN=x"
+
+
+async def test_what_the_daemon_was_configured_by_cannot_be_read(seen: Path) -> None:
+    boxed = Boxed(seen)
+    files = configuration.files(seen / "config.yaml")
+    settings = Settings(data_dir=boxed.data, database=seen / "x.db")
+    for file in (*files, settings.database):
+        file.write_text("TOKEN=x")
+    project = Project(id="p", sandbox=Sandbox.BUBBLEWRAP)
+    words = await Sandboxes(settings, files).words(project, boxed.tree, "task/work")
+    line = f"cat {seen}/config.yaml {seen}/.env {seen}/x.db; ls {seen}"
+    done = await asyncio.to_thread(subprocess.run, [*words, "sh", "-c", line], capture_output=True, text=True)
+    assert "TOKEN" not in done.stdout
+    assert "config.yaml" in done.stdout
 
 
 def test_sockets_of_services_that_start_things_are_hidden(
