@@ -27,6 +27,8 @@ BWRAP = "bwrap"
 _BINDS = ("--bind", "--bind-try", "--ro-bind", "--ro-bind-try")
 _EMPTY = "--tmpfs"
 _TMP = "/tmp"  # noqa: S108 - a private one
+_SERVICES = tuple(map(Path, ("/run", "/var/lib/lxd", "/var/snap/lxd/common/lxd", "/var/lib/incus")))
+"""Where the sockets are of services that would start something outside for whoever asks."""
 _PATIENCE = 10.0
 """Seconds that one may take to be made when that is tried."""
 _HOLDS = 60.0
@@ -108,8 +110,11 @@ def _host(network: bool) -> list[str]:
     # So that root may do in it what others may: make a sandbox of its own there, as Codex does over ACP.
     words += ["--cap-add", "CAP_SETFCAP"] if os.geteuid() == 0 else []
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    # /run holds the sockets of services that would start something outside for whoever asks.
-    return [*words, _EMPTY, _TMP, _EMPTY, "/run"]
+    words += [_EMPTY, _TMP]
+    for folder in _SERVICES:
+        if os.path.isdir(folder):
+            words += [_EMPTY, str(folder.resolve())]
+    return words
 
 
 def opened(
@@ -122,7 +127,12 @@ def opened(
     worktree = ["--bind", words[-2], words[-2]]
     # Before the worktree, which would else be covered by what it lies in.
     at = next(i for i in range(len(words)) if list(words[i : i + 3]) == worktree)
-    own = [word for place, source in replaced for word in ("--bind", str(source), str(place))]
+    own = [
+        word
+        for place, source in replaced
+        for name in _names(words, place)
+        for word in ("--bind", str(source), str(name))
+    ]
     return (*words[:at], *own, *_there(words, readable), *words[at:])
 
 
@@ -146,9 +156,7 @@ def within(
     the host could read it. ValueError where *env* holds what none can.
     """
     more = [word for name, value in env.items() for word in ("--setenv", name, value)]
-    if any(
-        "\0" in word for word in more
-    ):  # it would end the word, and what follows be one of bubblewrap's own
+    if any("\0" in word for word in more):  # what follows would be a word of bubblewrap's own
         raise ValueError("embedded null byte")
     with open(os.memfd_create("sandbox"), "wb", buffering=0) as file:
         file.write(b"".join(os.fsencode(word) + b"\0" for word in more))
@@ -234,26 +242,29 @@ def _covers(words: Sequence[str], files: Iterable[Path]) -> Iterator[str]:
 def _git(words: Sequence[str], worktree: Path, branch: str) -> Iterator[str]:
     """The repository of the worktree, read-only but for what a commit on *branch* writes."""
     own = notes.admin_folder(worktree)
-    common = own / (own / "commondir").read_text().strip()
+    common = notes.common_folder(own)
     yield from _bound(words, "--ro-bind", common)
     for alternate in _alternates(common):
-        yield from ("--ro-bind", alternate, alternate)
+        yield from _bound(words, "--ro-bind-try", alternate)
     group = Path("refs/heads", branch).parent
     for below in ("objects", group, "logs" / group):
         (common / below).mkdir(parents=True, exist_ok=True)
         yield from _bound(words, "--bind", common, below)
     yield from _bound(words, "--ro-bind-try", common, "objects/info")
+    yield from _bound(words, "--bind-try", common, "lfs")
     yield from _bound(words, "--bind", own)
     for file in ("commondir", "gitdir", notes.FOLDER):
         yield from _bound(words, "--ro-bind-try", own, file)
 
 
-def _alternates(common: Path) -> list[str]:
+def _alternates(common: Path) -> list[Path]:
     """Other object stores that the repository reads."""
+    objects = common / "objects"
     try:
-        return (common / "objects" / "info" / "alternates").read_text().split("\n")[:-1]
+        lines = (objects / "info" / "alternates").read_text(errors="surrogateescape").split("\n")
     except FileNotFoundError:
         return []
+    return [Path(os.path.normpath(objects / line)) for line in lines if line and not line.startswith("#")]
 
 
 def launcher(path: Path, words: Sequence[str], program: str) -> Path:

@@ -54,8 +54,8 @@ async def commit_all(
     saved as can be read. Files that we copied stay out: commits that hold one are folded into one that does not.
     """
     words, env = commit_message(message, task_id), authorship(author_name, author_email)
-    await _unlock(worktree)
     note = notes.read(worktree)
+    _unlock(worktree, note.branch)
     if note.sealed:
         return None
     state = await _state(worktree)
@@ -191,7 +191,9 @@ async def _bring_home(worktree: Path, note: notes.Note, head: str) -> None:
     await git(worktree, "update-ref", "--no-deref", ref, head, own[ref].commit if ref in own else "")
 
 
-async def _unlock(worktree: Path) -> None:
-    """Take away the locks that an ended git has left; nobody else works in a worktree of ours."""
-    for name in ("index.lock", "HEAD.lock"):
-        (notes.admin_folder(worktree) / name).unlink(missing_ok=True)
+def _unlock(worktree: Path, branch: str) -> None:
+    """Take away the locks that an ended git has left; nobody else works in a worktree of ours, or on its branch."""
+    own = notes.admin_folder(worktree)
+    branch_lock = notes.common_folder(own) / "refs" / "heads" / f"{branch}.lock"
+    for lock in (own / "index.lock", own / "HEAD.lock", branch_lock):
+        lock.unlink(missing_ok=True)

@@ -38,6 +38,11 @@ def admin_folder(worktree: Path) -> Path:
     return folder
 
 
+def common_folder(own: Path) -> Path:
+    """The repository's folder, of which *own* is the worktree's."""
+    return Path(os.path.normpath(own / (own / "commondir").read_text().strip()))
+
+
 def write(worktree: Path, note: Note) -> None:
     """Keep *note* for as long as the worktree lives."""
     path = admin_folder(worktree) / FOLDER / _NAME

@@ -134,6 +134,7 @@ async def test_what_cannot_be_added_stops_finished_work_but_not_the_saving_of_th
 async def test_locks_that_a_killed_git_has_left_do_not_matter(tree: Path) -> None:
     for name in ("index.lock", "HEAD.lock"):
         (notes.admin_folder(tree) / name).touch()
+    (notes.common_folder(notes.admin_folder(tree)) / "refs" / "heads" / "t-1" / "x.lock").touch()
     gitting.write(tree, new_txt="n")
     assert await save(tree) == own(tree)
 

@@ -13,9 +13,13 @@ from uuid import uuid4
 
 import pytest
 
+from agent_queue import configuration
 from bench.sessions import git
 from orchestrator.errors import UserError
+from orchestrator.projects import Project, Sandbox
 from orchestrator.runs import sandbox
+from orchestrator.runs.sandboxes import Sandboxes
+from orchestrator.settings import Settings
 from orchestrator.workspaces import changes
 from orchestrator.workspaces.git import GitError, behind
 from tests.agents.boxed import Boxed, needs_bubblewrap
@@ -187,6 +191,43 @@ def test_the_configuration_and_its_secrets_cannot_be_read(seen: Path) -> None:
         tried = subprocess.run([*words, "cat", str(seen / "etc" / name)], capture_output=True, text=True)
         assert (tried.returncode, tried.stdout) == (1, "")
     assert (seen / "etc" / "secrets").read_text() == "TOKEN=x"
+
+
+async def test_what_the_daemon_was_configured_by_cannot_be_read(seen: Path) -> None:
+    boxed = Boxed(seen)
+    files = configuration.files(seen / "config.yaml")
+    settings = Settings(data_dir=boxed.data, database=seen / "x.db")
+    for file in (*files, settings.database):
+        file.write_text("TOKEN=x")
+    project = Project(id="p", sandbox=Sandbox.BUBBLEWRAP)
+    words = await Sandboxes(settings, files).words(project, boxed.tree, "task/work")
+    line = f"cat {seen}/config.yaml {seen}/.env {seen}/x.db; ls {seen}"
+    done = await asyncio.to_thread(subprocess.run, [*words, "sh", "-c", line], capture_output=True, text=True)
+    assert "TOKEN" not in done.stdout
+    assert "config.yaml" in done.stdout
+
+
+def test_sockets_of_services_that_start_things_are_hidden(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (seen / "service").mkdir()
+    (seen / "service" / "socket").touch()
+    monkeypatch.setattr(sandbox, "_SERVICES", (seen / "service", seen / "none"))
+    assert Boxed(seen).run(f"ls {seen}/service").stdout == ""
+
+
+def test_what_git_reads_and_keeps_elsewhere_is_there(seen: Path) -> None:
+    boxed = Boxed(seen)
+    other, objects = boxed.data / "repos" / "other", boxed.store / "objects"
+    subprocess.run(["git", "clone", "-q", "--bare", boxed.store, other], check=True)
+    (objects / "info").mkdir(exist_ok=True)
+    (objects / "info" / "alternates").write_text(f"# a comment\n../../other/objects\n{seen}/gone\n")
+    (boxed.store / "lfs").mkdir()
+    words = linked(seen, boxed, home=boxed.home, data=boxed.data)
+    line = f"ls -d {other}/objects {other}; touch {other}/objects/x; echo x > {boxed.store}/lfs/made"
+    assert subprocess.run([*words, "sh", "-c", line], capture_output=True, text=True).stdout
+    assert not (other / "objects" / "x").exists()
+    assert (boxed.store / "lfs" / "made").exists()
 
 
 def test_what_it_leaves_in_tmp_is_gone(boxed: Boxed) -> None:
