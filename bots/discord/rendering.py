@@ -150,7 +150,7 @@ def _legend(actions: Sequence[Action], sigil: str) -> str:
     """What can be typed only, one line for each of *actions*."""
     lines = ["Type:"]
     for one in actions:
-        line = " ".join(as_output(clean(one.line[:400])).replace("`", "ˋ").split())
+        line = " ".join(as_output(clean(one.line[:400]).replace("`", "ˋ")).split())
         lines.append(f"• {one_line(one.label, _LABEL_MAX)} — `{sigil} {line}`")
         if sum(map(len, lines)) > CONTENT_MAX // 3:
             lines[-1] = "• …"

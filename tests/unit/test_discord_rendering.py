@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bots.discord.markdown import from_markdown, size
@@ -27,6 +27,7 @@ def fences_are_whole(content: str) -> bool:
 
 
 @given(words, st.booleans(), st.booleans())
+@example("@```", False, False)
 def test_hostile_text_calls_nobody_and_breaks_nothing_wherever_it_stands(
     text: str, verbatim: bool, card: bool
 ) -> None:
