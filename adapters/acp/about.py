@@ -68,7 +68,7 @@ def check(config: dict[str, Any]) -> None:
     program = str(argv[0])
     if shutil.which(os.path.expanduser(program)) is not None:
         return
-    package = find("", program).package
+    package = find("", [program]).package
     way_out = f"install it with: npm install -g {package}" if package else "install it or give its path"
     raise UserError(f"there is no program {program!r} on this host's PATH; {way_out}")
 
@@ -131,13 +131,14 @@ logs, or asked where they say how they stand. An agent that says nothing anywher
 
 ## OpenCode
 
-`opencode auth login` signs in. Ask in its `opencode.json` (`"permission": {"edit": "ask", "bash": "ask"}`): by
-default it does everything unasked. It ends its turn when it is denied something, and is then told to go on. Each
-`opencode acp` has a server on loopback, which is given a password, unless `OPENCODE_SERVER_PASSWORD` is set. It is
-asked whether OpenCode waits for a limit, and what its conversation and those of its subagents have used: the protocol
-tells the tokens of a turn's last call only, which is what counts where the server cannot be reached. It does not tell
-a limit from a server that is broken: what it tries again for that long counts as a limit. Its call for a title is not
-counted. Its modes are `build` and `plan`.
+`opencode auth login` signs in. Ask in its `opencode.json` (`"permission": {"edit": "ask", "bash": "ask"}`): by default
+it does everything unasked. What a subagent asks for is not heard over the protocol; the type [opencode](opencode.md)
+hears it. It ends its turn when it is denied something, and is then told to go on. Each `opencode acp` has a server on
+loopback, which is given a password, unless `OPENCODE_SERVER_PASSWORD` is set. It is asked whether OpenCode waits for a
+limit, and what its conversation and those of its subagents have used: the protocol tells the tokens of a turn's last
+call only, which is what counts where the server cannot be reached. It does not tell a limit from a server that is
+broken: what it tries again for that long counts as a limit. Its call for a title is not counted. Its modes are `build`
+and `plan`.
 
 ## claude-agent-acp
 

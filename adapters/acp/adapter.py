@@ -72,13 +72,13 @@ class AcpAdapter(TurnAdapter):
         self._silent = False
 
     def _belongings(self, context: RunContext) -> tuple[Belongings, ...]:
-        return find("", context.config["argv"][0]).belongings
+        return find("", context.config["argv"]).belongings
 
     async def _open(self, context: RunContext) -> None:
         argv = [os.path.expanduser(context.config["argv"][0]), *context.config["argv"][1:]]
         self._program = os.path.basename(argv[0])
         self._settle(context)
-        quirks = find("", self._program)
+        quirks = find("", argv)
         env = {**quirks.env(), **context.env}
         found = shutil.which(argv[0], path=context.env.get("PATH"))
         try:

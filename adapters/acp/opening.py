@@ -54,7 +54,7 @@ class Opening:
         """Take all steps."""
         hello = await self._introduce()
         able = _mapping(hello.get("agentCapabilities"))
-        quirks = find(str(_mapping(hello.get("agentInfo")).get("name")), self._program)
+        quirks = find(str(_mapping(hello.get("agentInfo")).get("name")), self._context.config["argv"])
         self._methods = [one for one in hello.get("authMethods") or () if isinstance(one, Mapping)]
         await self._sign_in(quirks)
         known = self._context.session_id
@@ -77,7 +77,7 @@ class Opening:
 
     async def _introduce(self) -> dict[str, Any]:
         we = {"name": "agent-queue", "title": "agent-queue", "version": version("agent-queue")}
-        files = not find("", self._program).own_files
+        files = not find("", self._context.config["argv"]).own_files
         able = {**_WE, "fs": {"readTextFile": files, "writeTextFile": files}}
         hello = await self._ask(
             "initialize", {"protocolVersion": _PROTOCOL, "clientCapabilities": able, "clientInfo": we}

@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,7 +111,15 @@ _TOLD_NAMES = {
 }
 
 
-def find(told_name: str, program: str) -> Quirks:
-    """The quirks of the agent that calls itself *told_name*, else of the one whose *program* was started."""
-    name = _TOLD_NAMES.get(told_name) or os.path.basename(program)
-    return QUIRKS.get(name, Quirks())
+def find(told_name: str, argv: Sequence[str]) -> Quirks:
+    """The quirks of the agent that calls itself *told_name*, else of the first that *argv* starts: as a program, or as
+    a package that a launcher such as `npx` is given, whatever version of it."""
+    if name := _TOLD_NAMES.get(told_name):
+        return QUIRKS[name]
+    return next((found for word in argv if (found := _started(word))), Quirks())
+
+
+def _started(word: str) -> Quirks | None:
+    """The quirks of the agent that *word* of a command line names."""
+    packages = (one for one in QUIRKS.values() if re.fullmatch(rf"{re.escape(one.package)}(@.*)?", word))
+    return QUIRKS.get(os.path.basename(word)) or next(packages, None)

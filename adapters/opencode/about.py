@@ -109,5 +109,7 @@ there.
   that is broken: what it tries again for that long counts as a limit.
 - The server listens on loopback, at a port of its own and with a password that nobody is told: a running agent cannot
   be watched with `opencode attach`. After the run, `opencode --session` opens its conversation.
+- Where what is asked for, or the profile's `permission`, has changed since, a conversation goes on in a copy of itself:
+  OpenCode only adds to the rules of one.
 - A call that is broken off by an interrupt is not counted: OpenCode does not tell what it has used.
 """

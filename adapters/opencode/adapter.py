@@ -181,7 +181,7 @@ class OpenCodeAdapter(TurnAdapter):
             await self._catch_up(turn)
         if kind == "session.created" and about["info"].get("parentID") in talk.family:
             talk.family.add(about["sessionID"])
-        if about.get("sessionID") in talk.family:
+        if about.get("sessionID") in talk.family and not talk.is_old(about):
             await self._told(turn, kind, about)
 
     async def _told(self, turn: Turn, kind: str, about: Json) -> None:

@@ -33,6 +33,8 @@ class Conversation:
         """The folder from which OpenCode tells paths."""
         self.known: set[str] = set()
         """The ids of the messages that were ever told."""
+        self._before: frozenset[str] = frozenset()
+        """Those of them that were there before the run."""
         self.events: asyncio.Queue[Json] = asyncio.Queue()
         """What the server tells: `server.connected` where it was lost for a while, `ended` when it has ended."""
 
@@ -92,6 +94,11 @@ class Conversation:
         asked = [*await self._client.get("/permission"), *await self._client.get("/question")]
         return [one for one in asked if one["sessionID"] in self.family]
 
+    def is_old(self, about: Json) -> bool:
+        """Whether an event is *about* a message from before the run: those of a copy are told once more."""
+        one = about.get("info") or about.get("part") or about
+        return one.get("messageID", one.get("id")) in self._before
+
     async def close(self) -> None:
         """Let the server go; whoever follows it is told that it has ended."""
         self.events.put_nowait({"type": "ended"})
@@ -115,6 +122,7 @@ class Conversation:
         if session.get("permission") != rules:
             await self._copy(session["title"], rules)
         self.known = {message["info"]["id"] async for message in self.messages()}
+        self._before = frozenset(self.known)
         return True
 
     async def _copy(self, title: str, rules: list[Json]) -> None:

@@ -295,6 +295,32 @@ async def test_a_conversation_goes_on_in_a_new_process_and_another_folder(
     assert len(second.all(Usage)) == 2
 
 
+async def test_a_conversation_goes_on_by_the_rules_of_the_present_profile(
+    drive: NewDrive, server: ModelServer, workdir: Path
+) -> None:
+    (workdir / "a.txt").write_text("x\n")
+    (workdir / "opencode.json").write_text(json.dumps({"permission": {"read": "ask"}}))
+    read: dict[str, Any] = {"tool": "read", "args": {"filePath": str(workdir / "a.txt")}}
+    allowed = {"config": {"permission": {"read": "allow"}}}
+    first = drive(script(read, {"text": "one"}, words="What came before."), options=allowed)
+    assert await first.result_of_run() == Result(Outcome.DONE, "one")
+    assert first.all(ToolResult)[0].ok
+    former = first.all(Session)[0].session_id
+    second = drive(script(read, {"text": "two"}), free=False, session_id=former)
+    await second.start()
+    asked = await second.told(PermissionRequest)
+    await second.adapter.answer(asked.request_id, "allow")
+    assert await second.result() == Result(Outcome.DONE, "two")
+    assert "What came before." in json.dumps(server.requests[-1]["messages"])
+    assert second.words() == "two\n"
+    assert len(second.all(Usage)) == 2
+    present = second.all(Session)[0].session_id
+    assert present != former
+    third = drive(script({"text": "three"}), free=False, session_id=present)
+    assert await third.result_of_run() == Result(Outcome.DONE, "three")
+    assert third.all(Session) == [Session(present)]
+
+
 async def test_an_unknown_conversation_is_begun_anew_and_people_are_told(drive: NewDrive) -> None:
     run = drive(script({"text": "fresh"}), session_id="ses_0000000000000000000000000")
     assert await run.result_of_run() == Result(Outcome.DONE, "fresh")
