@@ -136,7 +136,8 @@ class AgentContract:
         assert answer["wire"]["verdict"] == "ok", answer
         await work.until(lambda s: s.query("SELECT 1 FROM message WHERE state = 'delivered'"))
         await work.server.release("go")
-        await work.server.asked("use tabs please")
+        following = await work.server.asked("SCRIPT", times=3)
+        assert "use tabs please" in str(following), "with the work's next step, not after it"
         await work.done()
         assert len(work.runs()) == 1
 
