@@ -25,6 +25,7 @@ from adapters.claude.events import Reader
 from adapters.claude.launching import Files, conversations, environment, sdk_options
 from adapters.claude.limits import Limits
 from adapters.claude.usage import Meter, counted_before
+from adapters.spoken import spoken
 from orchestrator.agent import (
     AgentAdapter,
     CannotSend,
@@ -209,7 +210,7 @@ class ClaudeAdapter:
             raise sdk.CLIConnectionError("it has ended")
         message_id = message_id or str(uuid4())
         self._unread.add(message_id)
-        await self._client.query(_one(text, message_id))
+        await self._client.query(_one(spoken(text), message_id))
 
     async def _interrupt(self, client: sdk.ClaudeSDKClient, text: str) -> None:
         """Break the turn off and begin another with *text*."""

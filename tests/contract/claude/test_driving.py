@@ -52,6 +52,12 @@ async def test_it_works_in_its_folder_and_tells_what_it_does(drive: NewDrive, wo
     assert not run.processes()
 
 
+@pytest.mark.parametrize("command", ["/clear", "/compact"])
+async def test_what_people_say_is_no_command_of_its_own(drive: NewDrive, command: str) -> None:
+    run = drive(f"{command} the storage " + script({"text": "I did"}))
+    assert await run.result_of_run() == Result(Outcome.DONE, "I did")
+
+
 async def test_queued_words_are_the_next_turn(drive: NewDrive, gate: Gate) -> None:
     run = drive(script({"sh": gate.command}, {"text": "first"}))
     await run.start()
