@@ -89,6 +89,7 @@ class Orchestrator:
             git=settings.git,
             scratch=self._scratch,
             kept=data / "kept",
+            folders=data / "runs",
         )
         self.runs = Runs(
             Tools(

@@ -14,6 +14,7 @@ import structlog
 from orchestrator.errors import UserError
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Approval, Project, Repo
+from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.prompt import build_env
 from orchestrator.runs.recorder import retry_delay
 from orchestrator.runs.sandboxes import Sandboxes
@@ -58,6 +59,7 @@ class Finisher:
         git: GitSettings,
         scratch: Path,
         kept: Path,
+        folders: Path,
     ) -> None:
         self._db = database
         self._lifecycle = lifecycle
@@ -66,6 +68,7 @@ class Finisher:
         self._git = git
         self._scratch = scratch
         self._kept = kept
+        self._folders = folders
 
     async def finish(self, run: Run) -> None:
         """Verify the run's work and send it on its way."""
@@ -137,9 +140,7 @@ class Finisher:
 
     async def _set_aside(self, run: Run, task: Task, path: Path, fault: str) -> None:
         """Keep a worktree whose work could not be committed, and say where. A half-made one holds no work."""
-        async with self._db.read() as tx:
-            now = await runs.find(tx, run.id)
-        if now is not None and not now.journal_offset and not _made(path):
+        if not RunFolder(self._folders / run.id).has_events() and not _made(path):
             return
         kept = self._kept / f"{task.id}-{run.epoch}"
         self._kept.mkdir(mode=0o700, exist_ok=True)

@@ -354,8 +354,9 @@ async def test_work_that_cannot_be_committed_is_kept_and_people_are_told_where(h
     await house.build()
     task = await house.add("long", "pathlib.Path('half.txt').write_text('half')\ntime.sleep(600)")
     await house.until(lambda s: list((house.folder / "data" / "worktrees").glob("*/*/half.txt")))
-    [(branch,)] = house.query("SELECT branch FROM task")
-    (house.folder / "data" / "repos" / "r.git" / "refs" / "heads" / f"{branch}.lock").touch()
+    index = house.folder / "data" / "repos" / "r.git" / "worktrees" / task / "index"
+    index.unlink()
+    index.mkdir()
     assert (await house.answered(house.say(f"task stop {task}")))["wire"]["verdict"] == "ok"
     await house.nothing_left()
     kept = house.folder / "data" / "kept" / f"{task}-1"
