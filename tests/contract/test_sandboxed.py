@@ -64,12 +64,6 @@ def agent(request: pytest.FixtureRequest) -> Agent:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
 def boxed(tmp_path: Path) -> Boxed:
     return Boxed(tmp_path, network=True)
 
