@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from orchestrator.runs import process
 from orchestrator.runs.folder import RunFolder
@@ -105,14 +108,14 @@ class Session:
             )
 
     def kill(self, number: int = signal.SIGKILL) -> float:
-        """End the daemon by a signal; returns the seconds that it took."""
+        """End the daemon by a signal; returns the CPU seconds that it and what it had started took for that."""
         if self.process is None:
             return 0.0
-        begun = time.monotonic()
+        before = sum(psutil.Process(self.process.pid).cpu_times()[:4]) + _reaped()
         self.process.send_signal(number)
         self.process.wait(30)
         self.process = None
-        return time.monotonic() - begun
+        return _reaped() - before
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -210,6 +213,12 @@ class Session:
             if answer["wire"].get("verdict") != "ok":
                 raise RuntimeError(f"{line}: {answer}")
         await self.until(lambda s: s.query("SELECT 1 FROM repo WHERE state = 'ready'"))
+
+
+def _reaped() -> float:
+    """The CPU seconds of all that this process has started and seen ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def lines_by_thread(seen: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

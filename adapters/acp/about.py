@@ -137,15 +137,15 @@ hears it. It ends its turn when it is denied something, and is then told to go o
 loopback, which is given a password, unless `OPENCODE_SERVER_PASSWORD` is set. It is asked whether OpenCode waits for a
 limit, and what its conversation and those of its subagents have used: the protocol tells the tokens of a turn's last
 call only, which is what counts where the server cannot be reached. It does not tell a limit from a server that is
-broken: what it tries again for that long counts as a limit. Its call for a title is not counted. Its modes are `build`
-and `plan`.
+broken: what it tries again for that long counts as a limit. It is kept from having a model think of a title, unless
+`OPENCODE_CONFIG_CONTENT` is set. Its modes are `build` and `plan`.
 
 ## claude-agent-acp
 
 It takes the sign-in of Claude Code (`claude`, then `/login`), or `ANTHROPIC_API_KEY`. The type [claude](claude.md)
-does the same without Node. It needs Node 22. Its calls beside the work, such as for a title, are counted where they
-are answered before a turn ends. Its modes are `default`, `acceptEdits`, `plan`, `auto` and `bypassPermissions`; the
-last needs `IS_SANDBOX=1` where it runs as root.
+does the same without Node. It needs Node 22. It is kept from having the model think of a title, and of what its person
+could say next, with the whole conversation at the end of each turn. Its modes are `default`, `acceptEdits`, `plan`,
+`auto` and `bypassPermissions`; the last needs `IS_SANDBOX=1` where it runs as root.
 
 ## codex-acp
 

@@ -98,7 +98,9 @@ class Opening:
     async def _open_session(self, able: Mapping[str, Any], quirks: Quirks) -> tuple[str, dict[str, Any]]:
         """Go on with the conversation that we know, if the agent still has it, else begin one: how, and its state."""
         servers = [_server(name, one) for name, one in self._context.config.get("mcp_servers", {}).items()]
-        params = {"cwd": self._context.workdir, "mcpServers": servers}
+        params: dict[str, Any] = {"cwd": self._context.workdir, "mcpServers": servers}
+        if meta := quirks.meta(str(self._context.config.get("title") or "A task")):
+            params["_meta"] = meta
         known, method = self._context.session_id, None
         if known is not None:
             resumes = "resume" in _mapping(able.get("sessionCapabilities"))

@@ -13,6 +13,16 @@ from adapters.acp.troubles import Trouble
 from adapters.sandboxing import CLAUDE, CODEX, GEMINI, OPENCODE, Belongings
 
 
+def _nothing(_title: str) -> Mapping[str, Any]:
+    return {}
+
+
+def _claude(title: str) -> Mapping[str, Any]:
+    # Else it has the model guess what its person says next, with the whole conversation, and think of a title: nobody
+    # here sees either, and no usage that it tells holds them.
+    return {"claudeCode": {"options": {"title": title, "promptSuggestions": False}}}
+
+
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """What one agent does in its own way."""
@@ -43,6 +53,8 @@ class Quirks:
     """The money that it tells is that of the whole conversation, over all its processes."""
     env: Callable[[], Mapping[str, str]] = dict
     """Variables that it is started with, where the run does not have them."""
+    meta: Callable[[str], Mapping[str, Any]] = _nothing
+    """The `_meta` with which its conversation is opened, by the title of the task."""
     trouble: Callable[[Mapping[str, Any]], Trouble | None] = troubles.none_told
     """Reads the `_meta` of an update."""
     complaint: Callable[[str], Trouble | None] = troubles.none_told
@@ -68,14 +80,19 @@ QUIRKS: Mapping[str, Quirks] = {
         prompts_join=True,
         tool_is_first_title=True,
         cost_of_conversation=True,
-        # Without a password, whoever is on this host could drive it.
-        env=lambda: {"OPENCODE_SERVER_PASSWORD": secrets.token_urlsafe()},
+        env=lambda: {
+            # Without a password, whoever is on this host could drive it.
+            "OPENCODE_SERVER_PASSWORD": secrets.token_urlsafe(),
+            # Else it has a model think of a title, which nobody here sees and whose use it tells nobody.
+            "OPENCODE_CONFIG_CONTENT": '{"agent": {"title": {"disable": true}}}',
+        },
         standing=OpenCode,
         belongings=OPENCODE,
     ),
     "claude-agent-acp": Quirks(
         package="@agentclientprotocol/claude-agent-acp",
         programs=("CLAUDE_CODE_EXECUTABLE",),
+        meta=_claude,
         trouble=troubles.claude,
         belongings=CLAUDE,
     ),

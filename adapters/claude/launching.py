@@ -70,7 +70,8 @@ class Files:
 
 def environment(context: RunContext, settings: Options) -> dict[str, str]:
     """What the CLI finds in its environment."""
-    return {**context.env, **settings.env}
+    # Else it has the model think of a title for the conversation, which nobody sees.
+    return {"CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1", **context.env, **settings.env}
 
 
 def conversations(context: RunContext, settings: Options) -> Path:

@@ -8,6 +8,7 @@ import pytest
 
 from bench.sessions import Session, git
 from bots.scripted import shown
+from tests.agents.brands import claude_env
 from tests.servers.models import ModelServer
 
 pytest.importorskip("claude_agent_sdk", reason="the claude extra is not installed")
@@ -24,12 +25,9 @@ async def test_claude_writes_asks_and_is_merged(
     tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = {
-        "ANTHROPIC_BASE_URL": server.url,
-        "ANTHROPIC_API_KEY": "x",
-        "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_AUTOUPDATER": "1",
-        "IS_SANDBOX": "1",
+        name: value
+        for name, value in claude_env(tmp_path / "home", server.url).items()
+        if name.startswith(("ANTHROPIC", "CLAUDE", "DISABLE", "IS_"))
     }
     for name, value in passed.items():
         monkeypatch.setenv(name, value)

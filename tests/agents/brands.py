@@ -63,12 +63,12 @@ def claude(home: Path, url: str) -> Brand:
 
     Limits of a subscription are told only to one: take ANTHROPIC_API_KEY away, and give CLAUDE_CODE_OAUTH_TOKEN.
     """
-    return Brand("claude", _claude_program(), (), _claude_env(home, url))
+    return Brand("claude", _claude_program(), (), claude_env(home, url))
 
 
 def claude_agent_acp(home: Path, url: str) -> Brand:
     """The bridge from ACP to Claude Code; it drives the one of the SDK."""
-    env = {**_claude_env(home, url), "CLAUDE_CODE_EXECUTABLE": _claude_program()}
+    env = {**claude_env(home, url), "CLAUDE_CODE_EXECUTABLE": _claude_program()}
     return _npm("claude-agent-acp", (), env)
 
 
@@ -137,15 +137,18 @@ def _claude_program() -> str:
     return str(Path(sdk.__file__).parent / "_bundled/claude")
 
 
-def _claude_env(home: Path, url: str) -> dict[str, str]:
+def claude_env(home: Path, url: str) -> dict[str, str]:
+    """What Claude Code needs; calls of the model that it makes for itself are left on, to be seen."""
     return {
         **_env(home),
         "CLAUDE_CONFIG_DIR": str(home / "claude"),
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": "x",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_MAX_RETRIES": "1",
         "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_BUG_COMMAND": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+        "DISABLE_TELEMETRY": "1",
         "IS_SANDBOX": "1",
     }
 

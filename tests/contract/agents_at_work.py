@@ -38,8 +38,6 @@ class Kind:
     """Seconds by which the end of a limit may be told late, where it is told as a duration or in whole minutes.
 
     None where the agent does not tell it at all, so that the pause is of our choice."""
-    counts_aside: bool = False
-    """Its calls on the side, for a title, are counted where they were answered before its turn ended."""
     steers: bool = True
     """It takes words within its turn."""
 

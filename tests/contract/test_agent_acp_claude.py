@@ -9,6 +9,4 @@ pytestmark = needs_agents
 
 
 class TestClaudeOverAcp(AgentContract):
-    kind = Kind(
-        "acp", brands.claude_agent_acp, by_command, of_plan, asks_claude(), told_late=62.0, counts_aside=True
-    )
+    kind = Kind("acp", brands.claude_agent_acp, by_command, of_plan, asks_claude(), told_late=62.0)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.agents.brands import claude_env
 from tests.agents.drive import Drive, NewDrive, driving
 from tests.servers.models import ModelServer
 
@@ -17,18 +18,7 @@ def env(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in list(os.environ):
         if name.startswith(("CLAUDE", "ANTHROPIC")):
             monkeypatch.delenv(name)
-    return {
-        "PATH": os.defpath,
-        "HOME": str(tmp_path / "home"),
-        "CLAUDE_CONFIG_DIR": str(tmp_path / "home" / "claude"),
-        "ANTHROPIC_BASE_URL": server.url,
-        "ANTHROPIC_API_KEY": "x",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "1",
-        "DISABLE_AUTOUPDATER": "1",
-        "IS_SANDBOX": "1",
-        "AGENT_QUEUE_RUN": uuid4().hex,
-    }
+    return {**claude_env(tmp_path / "home", server.url), "AGENT_QUEUE_RUN": uuid4().hex}
 
 
 @pytest.fixture
