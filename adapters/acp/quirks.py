@@ -93,6 +93,7 @@ QUIRKS: Mapping[str, Quirks] = {
         package="@agentclientprotocol/claude-agent-acp",
         programs=("CLAUDE_CODE_EXECUTABLE",),
         meta=_claude,
+        log=re.compile("Unexpected case: "),  # what Claude Code tells it, and it does not know, as JSON
         trouble=troubles.claude,
         belongings=CLAUDE,
     ),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,16 @@ def remove(root: str, path: str) -> None:
     """Remove the file *path* below *root*. OSError."""
     with _folder(root, path, make=False) as (folder, name):
         os.unlink(name, dir_fd=folder)
+
+
+def unlink(root: str, path: str) -> None:
+    """Remove the first part of *path* below *root* that is a link, if one is. OSError."""
+    parts = Path(os.path.normpath(path)).parts
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for end in range(1, len(parts) + 1):
+            with _folder(root, os.path.join(*parts[:end]), make=False) as (folder, name):
+                if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    os.unlink(name, dir_fd=folder)
 
 
 @contextmanager

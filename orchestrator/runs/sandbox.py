@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import UserError
+from orchestrator.runs import beneath
 from orchestrator.workspaces import notes
 
 BWRAP = "bwrap"
@@ -99,7 +100,7 @@ def wrapper(
     words += _bound(words, "--bind", worktree) + _bound(words, "--ro-bind", worktree, ".git")
     words += _git(words, worktree, branch)
     words += _covers(words, unreadable)
-    return (*words, "--chdir", within, "--")
+    return _unlinked((*words, "--chdir", within, "--"))
 
 
 def _host(network: bool) -> list[str]:
@@ -133,7 +134,21 @@ def opened(
         for name in _names(words, place)
         for word in ("--bind", str(source), str(name))
     ]
-    return (*words[:at], *own, *_there(words, readable), *words[at:])
+    return _unlinked((*words[:at], *own, *_there(words, readable), *words[at:]))
+
+
+def _unlinked(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The same words, once no link is in their way in the folders that an agent finds in the place of others.
+
+    Bubblewrap makes what is missing on the way to a place, and follows links there, out of the sandbox, too.
+    """
+    mounts = list(_mounts(words))
+    others = [(source, there) for source, there in mounts if source not in (None, there)]
+    for source, root in others:
+        for _, there in mounts:
+            if there != root and there.is_relative_to(root):
+                beneath.unlink(str(source), str(there.relative_to(root)))
+    return words
 
 
 def own_home(words: Sequence[str]) -> Path:

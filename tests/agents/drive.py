@@ -4,7 +4,7 @@ import asyncio
 import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,6 +93,12 @@ class Drive:
         found = psutil.process_iter(["environ", "status"])
         alive = [one for one in found if one.info["status"] != psutil.STATUS_ZOMBIE]
         return [one for one in alive if (one.info["environ"] or {}).get(MARK) == mark]
+
+    def kill(self) -> None:
+        """Kill all processes of the run; one may go with another."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     async def _note(self, event: Event) -> None:
         async with self._told:

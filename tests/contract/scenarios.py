@@ -454,8 +454,8 @@ class FrontendScenarios:
         await house.platform.limit_next(0.5)
         event = await house.platform.speak("version")
         assert "agent-queue" in (await house.answer(event)).text
-        assert house.platform.spent()
         await house.ask("status")
+        assert house.platform.spent()
         assert len(await house.answers(event)) == 1
 
     async def test_a_send_whose_answer_is_lost_is_shown_once(self, house: House) -> None:
@@ -463,8 +463,8 @@ class FrontendScenarios:
         await house.platform.lose_answer()
         event = await house.platform.speak("version")
         assert "agent-queue" in (await house.answer(event)).text
-        assert house.platform.spent()
         await house.ask("status")
+        assert house.platform.spent()
         assert len(await house.answers(event)) == 1
 
     async def test_a_daemon_killed_before_it_hears_that_a_message_came_does_not_say_it_again(

@@ -229,8 +229,7 @@ async def test_a_conversation_goes_on_however_often_its_agent_is_killed(
         assert [earlier for earlier in said if earlier in held] == said
         session = session or run.all(Session)[0].session_id
         assert run.all(Session) == [Session(session)]
-        for process in run.processes():
-            process.kill()
+        run.kill()
         assert (await run.result()).outcome is Outcome.FAILED
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ async def test_a_restart_with_eight_runs_streaming_loses_and_repeats_nothing(
         await work.until(lambda s: s.statuses() == {"IN_PROGRESS": 8})
         begun = re.compile(r"^task-\d says [5-9]$", re.MULTILINE)
         await work.until(lambda _: len(begun.findall(work.thread())) >= 30)
+        killed = time.time()
         work.restart()
         await work.until(lambda s: "daemon.started" in s.log_end(400).rpartition("daemon.ending")[2])
         ready = time.time()
@@ -44,7 +46,14 @@ async def test_a_restart_with_eight_runs_streaming_loses_and_repeats_nothing(
             starts = re.findall(rf'(?<![n"])task-{number}says', told)
             assert len(starts) == 60, "none twice"
         seen = work.session.seen()
-        for root in {post["root"] for post in seen if post.get("root")}:
-            after = [post["at"] for post in seen if post.get("root") == root and post["at"] > ready]
-            assert after
-            assert after[0] - ready < 15.0, "on an idle host within half a second"
+        threads = [
+            [post["at"] for post in seen if post.get("root") == root]
+            for root in {post["root"] for post in seen if post.get("root")}
+        ]
+        usual = max(
+            later - at for times in threads for at, later in pairwise(at for at in times if at < killed)
+        )
+        for times in threads:
+            again = next(at for at in times if at > ready)
+            # On an idle host within half a second; a busy one is as slow to tell what is new at any time.
+            assert again - ready < max(3.0, 5 * usual)

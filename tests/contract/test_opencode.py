@@ -335,8 +335,7 @@ async def test_a_killed_server_is_a_failure_and_the_conversation_goes_on_after_i
     run = drive(prompt)
     await run.start()
     await run.told(ToolResult)
-    for process in run.processes():
-        process.kill()
+    run.kill()
     result = await run.result()
     assert result.outcome is Outcome.FAILED
     assert "OpenCode ended in the middle of its turn" in result.text

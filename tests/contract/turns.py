@@ -84,8 +84,7 @@ class TurnContract:
             process.suspend()
         given = asyncio.create_task(run.adapter.send("something else", SendMode.INTERRUPT))
         await asyncio.sleep(0)  # lets it begin
-        for process in run.processes():
-            process.kill()
+        run.kill()
         with pytest.raises(CannotSend):
             await given
         assert (await run.result()).outcome is not Outcome.DONE

@@ -109,6 +109,21 @@ def test_its_home_is_the_projects_own(boxed: Boxed) -> None:
     assert sandbox.outside(boxed.words, boxed.home / "kept") == boxed.own_home / "kept"
 
 
+@pytest.mark.parametrize("way", ["/oldroot{victim}", "{up}{victim}"])
+def test_what_is_shown_is_made_behind_no_link(boxed: Boxed, tmp_path: Path, way: str) -> None:
+    """/oldroot is the host, as bubblewrap sees it while it makes the sandbox."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (boxed.home / "tool" / "etc").mkdir(parents=True)
+    (boxed.home / "tool" / "etc" / "settings").write_text("shown")
+    boxed.run(f"ln -s {way.format(victim=victim, up='../' * 20)} ~/tool")
+    assert (boxed.own_home / "tool").is_symlink()
+    shown = sandbox.opened(boxed.words, readable=[boxed.home / "tool" / "etc" / "settings"])
+    done = subprocess.run([*shown, "cat", boxed.home / "tool/etc/settings"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("shown", "")
+    assert list(victim.iterdir()) == []
+
+
 def test_what_is_hidden_can_be_shown(boxed: Boxed) -> None:
     shown = sandbox.opened(boxed.words, readable=[boxed.home / "secret", boxed.home / "none"])
     line = ["sh", "-c", "cat ~/secret && ! echo x > ~/secret && git status --short"]

@@ -300,10 +300,8 @@ async def test_each_line_is_shown_once_and_in_order(
 async def test_a_limit_rests_the_streams_for_a_minute_and_not_the_posts(teller: Teller) -> None:
     before = teller.frontend.capabilities()
     await teller.progress("first")
-    teller.slack.server.fail(APPEND, Limited(7))
-    begun = time.monotonic()
+    teller.slack.server.fail(APPEND, Limited(600))  # longer than a test may take
     await teller.progress(*numbered(3))
-    assert time.monotonic() - begun < 3
     assert asked(teller.slack, START) == 1
     assert teller.frontend.capabilities() == before
 
@@ -391,10 +389,8 @@ async def test_who_no_longer_waits_for_an_answer_finds_what_was_done(teller: Tel
 
 async def test_a_slow_stop_does_not_keep_a_question(teller: Teller) -> None:
     await teller.progress("first")
-    teller.slack.server.fail(STOP, Slow(20))
-    begun = time.monotonic()
+    teller.slack.server.fail(STOP, Slow(600))  # longer than a test may take
     await teller.tell(Post(text="A question?"))
-    assert time.monotonic() - begun < 4
 
 
 async def test_a_life_after_finds_what_was_said_and_ends_what_was_left_open(slack: Slack) -> None:

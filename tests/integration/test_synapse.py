@@ -304,9 +304,8 @@ async def test_down_cuts_what_waits_and_refuses_until_it_is_up_again(relaxed_hom
     async with Proxy(relaxed_homeserver.url) as proxy, Person(proxy.url, account) as ann:
         room = await ann.create_room()
         await ann.sync()
-        waiting = asyncio.create_task(ann.sync(30))
+        waiting = asyncio.create_task(ann.sync(600))  # longer than a test may take
         await proxy.came(syncs, 2)
-        begun = time.monotonic()
         await proxy.down()
         with pytest.raises(aiohttp.ClientConnectionError):
             await waiting
@@ -315,7 +314,6 @@ async def test_down_cuts_what_waits_and_refuses_until_it_is_up_again(relaxed_hom
         await proxy.up()
         event = await ann.say(room, "there again")
         await ann.until(lambda p: p.message(room, event))
-        assert time.monotonic() - begun < 10
 
 
 async def test_a_long_poll_through_the_proxy_returns_when_something_happens(
@@ -329,12 +327,11 @@ async def test_a_long_poll_through_the_proxy_returns_when_something_happens(
     ):
         room = await ann.create_room()
         await ann.sync()
-        waiting = asyncio.create_task(ann.until(lambda p: p.messages(room)))
+        waiting = asyncio.create_task(ann.sync(600))  # longer than a test may take
         await proxy.came(syncs, 2)
-        begun = time.monotonic()
         await herself.say(room, "hello")
         await waiting
-        assert time.monotonic() - begun < 2
+        assert [message.body for message in ann.messages(room)] == ["hello"]
 
 
 def _words(text: str) -> dict[str, str]:

@@ -204,8 +204,8 @@ def test_the_words_behind_the_sigil_stay_as_typed(words: str, formatted: str) ->
 def test_no_content_takes_long(piece: str) -> None:
     related: dict[str, Any] = {"m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
     many = piece * (300_000 // len(piece))
-    begun = time.perf_counter()
+    begun = time.process_time()
     for formatted in (many, f"<a {many}", f'{ALICE}<a href="{many}', f"<{many}", f"{ALICE[:44]}{many}"):
         for body in (many, f"> <@a:b> x\n{many}", f"Alice {many}"):
             read(say(body, formatted, **related, **naming(ME)))
-    assert time.perf_counter() - begun < 8
+    assert time.process_time() - begun < 8

@@ -23,7 +23,8 @@ def env(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 async def drive(env: dict[str, str], workdir: Path) -> AsyncIterator[NewDrive]:
-    async with driving("claude", workdir, env) as made:
+    # Nothing here is to be ended by patience: that would outlast the test's.
+    async with driving("claude", workdir, env, stop_grace=600.0) as made:
 
         def new(
             prompt: str, mode: str = "bypassPermissions", config: dict[str, Any] | None = None, **fields: Any

@@ -186,8 +186,7 @@ async def test_what_was_asked_stays_open_when_the_run_ends(drive: NewDrive, kill
     await run.start()
     await run.told(PermissionRequest)
     if killed:
-        for process in run.processes():
-            process.kill()
+        run.kill()
     else:
         await run.adapter.stop()
     assert (await run.result()).outcome is (Outcome.FAILED if killed else Outcome.STOPPED)

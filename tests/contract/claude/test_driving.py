@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +148,7 @@ async def test_a_killed_cli_is_a_failure(drive: NewDrive, server: ModelServer) -
     run = drive(script({"hang": True}))
     await run.start()
     await server.asked("SCRIPT")
-    for process in run.processes():
-        process.kill()
+    run.kill()
     result = await run.result()
     assert result.outcome is Outcome.FAILED
     assert "Claude Code broke down" in result.text
@@ -185,7 +183,7 @@ async def test_words_that_an_interrupt_cuts_off_are_told_once(drive: NewDrive, s
 
 
 @pytest.mark.parametrize("state", ["request", "words", "tool", "question", "permission"])
-async def test_stop_takes_no_longer_than_its_grace_in_any_state(
+async def test_stop_needs_no_grace_in_any_state(
     drive: NewDrive, server: ModelServer, gate: Gate, state: str
 ) -> None:
     asked = {"questions": [{"question": "Which?", "header": "h", "multiSelect": False, "options": CHOICES}]}
@@ -202,10 +200,8 @@ async def test_stop_takes_no_longer_than_its_grace_in_any_state(
     await run.start()
     until = {"words": Text, "tool": ToolCall, "question": Question, "permission": PermissionRequest}
     await (run.told(until[state]) if state in until else server.asked(prompt[:40]))
-    began = time.monotonic()
     await run.adapter.stop()
     assert await run.result() == Result(Outcome.STOPPED)
-    assert time.monotonic() - began < 5.0 + 5.0  # the rest is a busy host's
     assert not run.processes()
 
 

@@ -5,7 +5,7 @@ docstring says so. Not here: voice, roles of people, polls, stickers, webhooks o
 """
 
 from tests.servers.discord.errors import ClientRefused
-from tests.servers.discord.faults import CutBefore, Limited, LoseAnswer, Slow, Status
+from tests.servers.discord.faults import CutBefore, Limited, LoseAnswer, Slow, Status, Together
 from tests.servers.discord.model import Bot, Guild, Interaction, Message, Thread
 from tests.servers.discord.person import Person
 from tests.servers.discord.server import DiscordServer
@@ -24,4 +24,5 @@ __all__ = [
     "Slow",
     "Status",
     "Thread",
+    "Together",
 ]

@@ -1,5 +1,6 @@
 """What can be made to go wrong with requests."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 
@@ -31,6 +32,13 @@ class Slow:
 
 
 @dataclass(frozen=True)
+class Together:
+    """The request is held back until as many have come as *barrier* awaits, and then done."""
+
+    barrier: asyncio.Barrier
+
+
+@dataclass(frozen=True)
 class LoseAnswer:
     """The request is done, and the connection is cut before the answer.
 
@@ -43,7 +51,7 @@ class CutBefore:
     """The connection is cut before anything is done."""
 
 
-How = Limited | Status | Slow | LoseAnswer | CutBefore
+How = Limited | Status | Slow | Together | LoseAnswer | CutBefore
 
 
 @dataclass

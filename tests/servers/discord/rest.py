@@ -11,7 +11,7 @@ from aiohttp import BodyPartReader, web
 
 from tests.servers.discord import pace
 from tests.servers.discord.errors import Refused, refused, unauthorized
-from tests.servers.discord.faults import CutBefore, Fault, Limited, LoseAnswer, Slow, Status
+from tests.servers.discord.faults import CutBefore, Fault, Limited, LoseAnswer, Slow, Status, Together
 from tests.servers.discord.model import Bot, Channel, File, Json
 from tests.servers.discord.pace import Pace, Refusals
 from tests.servers.discord.permissions import BITS
@@ -154,6 +154,8 @@ class Rest:
     async def _strike(self, fault: Fault, request: web.Request) -> web.Response | None:
         """What a fault answers in the server's stead, if it does."""
         match fault.how:
+            case Together(barrier):
+                await barrier.wait()
             case Slow(seconds):
                 await asyncio.sleep(seconds)
             case CutBefore():

@@ -12,9 +12,10 @@ The step is the number of the model's turns after the last user message with a s
   With `ask`, it is one that Codex asks about in every mode: the model says that it must leave the sandbox. `calls`
   is a list of these, made at once.
 - `status` (401, 402, 429, 500, 529, ...) with `retry_after` and `message`; `limit`, the Unix seconds at which a
-  subscription's limit resets; `quota`, money is used up; `hang`, no answer; `drop`, cut off amidst the stream.
-  With `times` that happens so often, by prompt and step, and `then` is the step that follows; that of a `limit` also
-  follows when its time has come, and, where the step names an `account` (its token), to every other one.
+  subscription's limit resets, or their name in the server's `moments`; `quota`, money is used up; `hang`, no answer;
+  `drop`, cut off amidst the stream. With `times` that happens so often, by prompt and step, and `then` is the step
+  that follows; that of a `limit` also follows when its time has come, and, where the step names an `account` (its
+  token), to every other one.
 
 Beside any of them: `gate`, a name: no answer before `server.release(name)`; `hold`, likewise, but after the first
 piece; `warn` (a share of a subscription's limit, which is used up) with `resets`; `usage`, what is counted for it.

@@ -45,6 +45,8 @@ class ModelServer:
         self.requests: list[Json] = []
         """The bodies of all requests, oldest first."""
         self.url = ""
+        self.moments: dict[str, float] = {}
+        """The ends of limits that a script calls by a name, in seconds of the epoch: set before such a step goes on."""
         self._asks: list[tuple[Asked, Json]] = []
         self._asked = asyncio.Condition()
         self._ended = False
@@ -111,7 +113,7 @@ class ModelServer:
             await self._passed(self._gate(step["gate"]))
         if "hang" in step:
             await self._passed(self._hung)
-        if fault := _fault(dialect, step):
+        if fault := self._fault(dialect, step):
             return web.json_response(fault.body, status=fault.status, headers=fault.headers)
         headers = dialect.warning(step["warn"], step["resets"]) if "warn" in step else {}
         said = parts(step, asked.tools) or (Words(("nothing",)),)
@@ -127,13 +129,30 @@ class ModelServer:
     def _step(self, asked: Asked, request: web.Request) -> Json:
         """The script's present step; a fault's time may be over."""
         prompt, number, step = asked.script()
-        if "then" in step and (step.get("limit", math.inf) <= time.time() or not _meant(step, request)):
+        if "then" in step and (self._end(step) <= time.time() or not _meant(step, request)):
             return dict(step["then"])
         if any(name in step for name in FAULTS):
             self._seen[prompt, number] += 1
             if self._seen[prompt, number] > step.get("times", _FOREVER):
                 return dict(step.get("then", {"text": "recovered"}))
         return dict(step)
+
+    def _fault(self, dialect: Dialect, step: Json) -> Fault | None:
+        if "limit" in step:
+            return dialect.limit(self._end(step))
+        if "quota" in step:
+            return dialect.quota()
+        if "status" not in step:
+            return None
+        found = dialect.fault(step["status"], step.get("message", f"scripted {step['status']}"))
+        if "retry_after" in step:
+            dialect.later(found, step["retry_after"])
+        return found
+
+    def _end(self, step: Json) -> float:
+        """When the limit of a step ends."""
+        told = step.get("limit", math.inf)
+        return self.moments.get(told, math.inf) if isinstance(told, str) else float(told)
 
     async def _stream(
         self,
@@ -174,19 +193,6 @@ def _meant(step: Json, request: web.Request) -> bool:
     """Whether a step is for the account that asks."""
     told = request.headers.get("authorization", "").removeprefix("Bearer ")
     return bool(step.get("account", told) == told)
-
-
-def _fault(dialect: Dialect, step: Json) -> Fault | None:
-    if "limit" in step:
-        return dialect.limit(step["limit"])
-    if "quota" in step:
-        return dialect.quota()
-    if "status" not in step:
-        return None
-    found = dialect.fault(step["status"], step.get("message", f"scripted {step['status']}"))
-    if "retry_after" in step:
-        dialect.later(found, step["retry_after"])
-    return found
 
 
 def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
