@@ -13,10 +13,14 @@ def _size(value: str | None) -> str | None:
     return value
 
 
-class AgentOptions(BaseModel):
-    """The settings of an agent. What is unknown is refused."""
+class Section(BaseModel):
+    """A part of the settings of an agent. What is unknown is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class AgentOptions(Section):
+    """The settings of an agent."""
 
     memory_max: Annotated[str | None, AfterValidator(_size)] = Field(
         None, description="Memory that a run may hold, as `4G`, instead of `runs.memory_max`."

@@ -10,12 +10,12 @@ from pydantic import Field, model_validator
 
 from adapters.abilities import Ability
 from adapters.acp.quirks import find
-from adapters.options import AgentOptions
+from adapters.options import AgentOptions, Section
 from orchestrator.errors import UserError
 from orchestrator.support import Support, degraded, full
 
 
-class McpServer(AgentOptions):
+class McpServer(Section):
     """A server of tools that the agent is given."""
 
     command: str | None = Field(None, description="Its program, by its whole path.")

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from adapters.abilities import Ability
-from adapters.options import AgentOptions
+from adapters.options import AgentOptions, Section
 from orchestrator.errors import UserError
 from orchestrator.support import Support, full
 
@@ -44,7 +44,7 @@ _Variable = Annotated[
 ]
 
 
-class McpServer(AgentOptions):
+class McpServer(Section):
     """A server of tools, as Claude Code's own configuration has it."""
 
     type: Literal["stdio", "http", "sse"] = "stdio"
