@@ -11,9 +11,9 @@ from typing import Any
 from acp import schema
 
 from adapters.acp.quirks import Quirks
+from adapters.summaries import line
 from orchestrator.agent import PermissionRequest, ToolCall, ToolKind, ToolResult
 
-_SUMMARY = 200
 _KINDS = {
     "read": ToolKind.READ,
     "search": ToolKind.READ,
@@ -134,12 +134,6 @@ class Call:
     def _words(self) -> str:
         blocks = [one.content for one in self.content if isinstance(one, schema.ContentToolCallContent)]
         return "\n".join(one.text for one in blocks if isinstance(one, schema.TextContentBlock))
-
-
-def line(text: str) -> str:
-    """*text* in one line of bounded length."""
-    words = " ".join(text.split())
-    return words if len(words) <= _SUMMARY else f"{words[: _SUMMARY - 1]}…"
 
 
 def _name(told: Told) -> str:

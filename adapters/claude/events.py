@@ -1,26 +1,13 @@
 """What Claude Code's messages have to tell to people, as events; its words while they are written."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import claude_agent_sdk as sdk
 
 from adapters.streaming import Stream
+from adapters.summaries import line, of_call
 from orchestrator.agent import Event, OnEvent, Session, Text, Thinking, ToolCall, ToolResult
-
-_SUMMARY = 200
-_TELLING = (
-    "command",
-    "file_path",
-    "notebook_path",
-    "path",
-    "pattern",
-    "url",
-    "query",
-    "description",
-    "prompt",
-)
 
 
 class Reader:
@@ -95,22 +82,9 @@ def _read_block(block: sdk.ContentBlock, *, of_agent: bool) -> Iterator[Event]:
         case sdk.ThinkingBlock() if block.thinking:
             yield Thinking(block.thinking)
         case sdk.ToolUseBlock() | sdk.ServerToolUseBlock():
-            yield ToolCall(block.id, block.name, _summary(block.input))
+            yield ToolCall(block.id, block.name, of_call(block.input))
         case sdk.ToolResultBlock():
-            yield ToolResult(block.tool_use_id, not block.is_error, _line(_plain(block.content)))
-
-
-def _summary(args: Mapping[str, Any]) -> str:
-    """The one argument that tells most about a tool call."""
-    for name in _TELLING:
-        if name in args:
-            return _line(str(args[name]))
-    return _line(json.dumps(args, ensure_ascii=False)) if args else ""
-
-
-def _line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SUMMARY else f"{line[: _SUMMARY - 1]}…"
+            yield ToolResult(block.tool_use_id, not block.is_error, line(_plain(block.content)))
 
 
 def _plain(content: str | list[dict[str, Any]] | None) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 
 from adapters.codex.client import Json
 from adapters.codex.previews import script_of, shown
+from adapters.summaries import line
 from orchestrator.agent import Event, Thinking, ToolCall, ToolResult, Usage
 
-_SUMMARY = 200
 _STARTED = "item/started"
 _COMPLETED = "item/completed"
 
@@ -62,7 +62,7 @@ class Reader:
     def _call(self, item: Json) -> Iterator[Event]:
         kind = item["type"]
         if kind in _TOOLS and kind != "webSearch":  # what it looks for is known only in the end
-            yield ToolCall(item["id"], tool_of(item), _line(self._summary(item)))
+            yield ToolCall(item["id"], tool_of(item), line(self._summary(item)))
 
     def _result(self, item: Json) -> Iterator[Event]:
         kind = item["type"]
@@ -71,9 +71,9 @@ class Reader:
                 yield Thinking(text)
         elif kind in _TOOLS:
             if kind == "webSearch":
-                yield ToolCall(item["id"], tool_of(item), _line(item["query"]))
+                yield ToolCall(item["id"], tool_of(item), line(item["query"]))
             ok = item.get("status", "completed") == "completed"
-            yield ToolResult(item["id"], ok, _line(_outcome(item)))
+            yield ToolResult(item["id"], ok, line(_outcome(item)))
 
     def _summary(self, item: Json) -> str:
         """The one thing that tells most about a tool call."""
@@ -120,8 +120,3 @@ def _outcome(item: Json) -> str:
 
 def _words(block: Any) -> str:
     return str(block.get("text") or f"[{block.get('type')}]") if isinstance(block, dict) else str(block)
-
-
-def _line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SUMMARY else f"{line[: _SUMMARY - 1]}…"

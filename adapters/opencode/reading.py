@@ -1,15 +1,11 @@
 """What the parts of OpenCode's messages have to tell to people, as events: each once, however often it is read."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from adapters.opencode.client import Json
+from adapters.summaries import line, of_call
 from orchestrator.agent import Event, Thinking, ToolCall, ToolResult, Usage
-
-_SUMMARY = 200
-_TELLING = ("command", "filePath", "path", "pattern", "url", "query", "description", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +85,13 @@ class Reader:
             return
         if call not in self.running and call not in self._done:
             self.running.add(call)
-            yield ToolCall(call, part["tool"], _summary(state["input"]))
+            yield ToolCall(call, part["tool"], of_call(state["input"]))
         if state["status"] in ("completed", "error") and call not in self._done:
             self.running.discard(call)
             self._done.add(call)
             output = state.get("error") or state.get("output") or ""
             failed = state["status"] == "error" or (state.get("metadata") or {}).get("exit")
-            yield ToolResult(call, not failed, _line(output))
+            yield ToolResult(call, not failed, line(output))
 
     def _usage(self, part: Json) -> Iterator[Usage]:
         used = part["tokens"]
@@ -108,16 +104,3 @@ class Reader:
         new = part["id"] not in self._done
         self._done.add(part["id"])
         return new
-
-
-def _summary(args: Mapping[str, Any]) -> str:
-    """The one argument that tells most about a tool call."""
-    for name in _TELLING:
-        if name in args:
-            return _line(str(args[name]))
-    return _line(json.dumps(args, ensure_ascii=False)) if args else ""
-
-
-def _line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SUMMARY else f"{line[: _SUMMARY - 1]}…"
