@@ -46,7 +46,7 @@ async def test_after_a_disconnect_nothing_goes_until_it_is_started_again(fronten
     for _ in range(2):
         with pytest.raises(Unknown):
             await frontend.post(HERE, wire, "k")
-    await asyncio.wait_for(frontend.closed(), 5)
+    await asyncio.wait_for(frontend.closed(), 60)
     with pytest.raises(Unknown):
         await frontend.find(HERE, "k", {}, 0.0)
     await frontend.start(Listener())

@@ -343,7 +343,7 @@ async def test_the_frontend_is_lost_when_its_socket_is_gone(house: House) -> Non
     assert not waiting.done()
     waiting.cancel()
     house.socket.unlink()
-    await asyncio.wait_for(house.frontend.closed(), 1)
+    await asyncio.wait_for(house.frontend.closed(), 60)
 
 
 async def test_a_client_is_told_that_it_may_not_connect(

@@ -203,7 +203,7 @@ class World:
         return [row["state"] for row in await self.rows(sa.select(schema.wire.c.state))]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until *condition* holds."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - it may be about files

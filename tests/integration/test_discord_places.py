@@ -23,7 +23,7 @@ async def discord(tmp_path: Path) -> AsyncIterator[Discord]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it happens on the server
             await asyncio.sleep(0.01)
 

@@ -54,8 +54,8 @@ async def test_a_frontend_comes_back_whatever_happens(fault: str, monkeypatch: p
     connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
     work = asyncio.create_task(connection.run())
     try:
-        await asyncio.wait_for(platform.back.wait(), 5)
-        await asyncio.wait_for(connection.attempted.wait(), 5)
+        await asyncio.wait_for(platform.back.wait(), 60)
+        await asyncio.wait_for(connection.attempted.wait(), 60)
         await asyncio.sleep(0)
         assert relay.up
     finally:
@@ -109,7 +109,7 @@ async def test_people_are_told_once_of_an_outage_that_lasts_and_of_its_end(
     connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
     work = asyncio.create_task(connection.run())
     try:
-        await asyncio.wait_for(platform.back.wait(), 5)
+        await asyncio.wait_for(platform.back.wait(), 60)
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
@@ -134,7 +134,7 @@ async def test_a_frontend_that_cannot_be_used_is_closed_and_rests() -> None:
 
     platform, relay = Broken("start"), Relay()
     connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
-    await asyncio.wait_for(connection.run(), 5)
+    await asyncio.wait_for(connection.run(), 60)
     assert not platform.open
     assert told == ["is stopped: the password is wrong"]
     assert connection.state == "stopped: the password is wrong"
@@ -164,7 +164,7 @@ async def test_a_platform_that_is_lost_as_soon_as_it_is_there_is_asked_ever_more
     connection = Connection(platform, relay, intake=Any, report=report)  # type: ignore[arg-type]
     work = asyncio.create_task(connection.run())
     try:
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), 60)
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)

@@ -114,8 +114,8 @@ async def test_a_room_of_three_is_no_direct_chat_after_a_restart_either(place: P
 async def test_readings_that_fail_rest_longer_each_time_and_go_on(place: Place) -> None:
     async with place.started():
         await place.proxy.came(syncs, 2)  # the one that waits for something to happen
-        await place.say("one")
         fault = place.proxy.answer(syncs, 502, html="<h1>Bad Gateway</h1>", times=3)
+        await place.say("one")
         await until(lambda: fault.left == 0)
         await place.say("two")
         await place.listener.heard("one", "two")

@@ -175,7 +175,7 @@ async def test_a_supervisor_that_was_too_busy_is_told_again(
     driver.words_waiting()
     telling = asyncio.create_task(driver._tell())
     try:
-        await asyncio.wait_for(heard.wait(), 5)
+        await asyncio.wait_for(heard.wait(), 60)
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)

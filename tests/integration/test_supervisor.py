@@ -85,7 +85,7 @@ class House:
         self.folder.remove_group()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - another process's files: nobody tells us
                 await asyncio.sleep(0.01)
 

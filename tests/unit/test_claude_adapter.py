@@ -43,5 +43,5 @@ async def test_after_an_interrupt_that_failed_nothing_is_awaited() -> None:
     adapter = ClaudeAdapter(1.0)
     adapter._client = Refusing()  # type: ignore[assignment]
     with pytest.raises(CannotSend, match="did not take it: no"):
-        await asyncio.wait_for(adapter.send("x", SendMode.INTERRUPT), 5)
+        await asyncio.wait_for(adapter.send("x", SendMode.INTERRUPT), 60)
     assert not adapter._unread

@@ -27,7 +27,7 @@ async def test_a_task_that_swallows_its_cancellation_is_cancelled_again(
 
     one, two = asyncio.create_task(stubborn()), asyncio.create_task(broken())
     await asyncio.sleep(0)
-    await asyncio.wait_for(jobs.ended(one, None, two), 5)
+    await asyncio.wait_for(jobs.ended(one, None, two), 60)
     assert swallowed == [True]
     assert one.cancelled()
     assert two.done()
