@@ -33,7 +33,9 @@ class SignIn:
         self._looking: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Copy them, and watch them from now on."""
+        """Copy them, where no link is in the way, and watch them from now on."""
+        for file in self._files:
+            file.clear()
         self._look()
         if self._files:
             self._looking = asyncio.create_task(self._watch())
@@ -76,6 +78,11 @@ class Shared:
         self._renewed = renewed
         self._alike: Any = ...
         """What both held when they were seen last; `...` before the first look."""
+
+    def clear(self) -> None:
+        """Remove a link that is in the way of the copy."""
+        with suppress(OSError):
+            beneath.unlink(self._root, self._path)
 
     def look(self) -> None:
         """Copy what has changed: where both have, as after a run that was killed, what was written later.

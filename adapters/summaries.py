@@ -10,7 +10,6 @@ _TELLING = (
     *("command", "file_path", "filePath", "notebook_path", "path"),
     *("pattern", "url", "query", "description", "prompt"),
 )
-_QUESTIONS = "questions"
 
 
 def line(text: str) -> str:
@@ -20,8 +19,8 @@ def line(text: str) -> str:
 
 
 def of_call(args: Mapping[str, Any]) -> str:
-    """The one of its arguments that tells most about a call; nothing of questions to people, who read them next."""
+    """The one of its arguments that tells most about a call."""
     for name in _TELLING:
         if name in args:
             return line(str(args[name]))
-    return line(json.dumps(args, ensure_ascii=False)) if args and _QUESTIONS not in args else ""
+    return line(json.dumps(args, ensure_ascii=False)) if args else ""

@@ -109,7 +109,8 @@ class Session:
 
     def kill(self, number: int = signal.SIGKILL) -> float:
         """End the daemon by a signal; returns the CPU seconds that it and what it had started took for that."""
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
+            self.process = None
             return 0.0
         before = sum(psutil.Process(self.process.pid).cpu_times()[:4]) + _reaped()
         self.process.send_signal(number)

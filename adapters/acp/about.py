@@ -138,7 +138,7 @@ loopback, which is given a password, unless `OPENCODE_SERVER_PASSWORD` is set. I
 limit, and what its conversation and those of its subagents have used: the protocol tells the tokens of a turn's last
 call only, which is what counts where the server cannot be reached. It does not tell a limit from a server that is
 broken: what it tries again for that long counts as a limit. It is kept from having a model think of a title, unless
-`OPENCODE_CONFIG_CONTENT` is set. Its modes are `build` and `plan`.
+`OPENCODE_CONFIG_CONTENT` is set; that call is not counted. Its modes are `build` and `plan`.
 
 ## claude-agent-acp
 

@@ -19,7 +19,7 @@ def _nothing(_title: str) -> Mapping[str, Any]:
 
 def _claude(title: str) -> Mapping[str, Any]:
     # Else it has the model guess what its person says next, with the whole conversation, and think of a title: nobody
-    # here sees either, and no usage that it tells holds them.
+    # here sees either, and the usage that it tells holds them by chance only.
     return {"claudeCode": {"options": {"title": title, "promptSuggestions": False}}}
 
 

@@ -12,6 +12,9 @@ from adapters.claude.previews import detail
 from adapters.requests import Requests
 from orchestrator.agent import PermissionRequest, Question, ToolKind, Withdrawn
 
+ASKING = "AskUserQuestion"
+"""The tool by which it asks people."""
+
 _KINDS: Mapping[str, ToolKind] = {
     **dict.fromkeys(("Read", "Glob", "Grep", "LS", "NotebookRead"), ToolKind.READ),
     **dict.fromkeys(("Write", "Edit", "MultiEdit", "NotebookEdit"), ToolKind.EDIT),
@@ -38,7 +41,7 @@ class Desk:
     ) -> sdk.PermissionResult:
         """Answer the CLI's request to use *tool*, of which its questions to people are one case."""
         call_id = context.tool_use_id or uuid4().hex
-        if tool == "AskUserQuestion":
+        if tool == ASKING:
             answers = {}
             for number, asked in enumerate(args["questions"]):
                 said = await self._ask(_question(f"{call_id}.{number}", asked))

@@ -5,6 +5,7 @@ from typing import Any
 
 import claude_agent_sdk as sdk
 
+from adapters.claude.asking import ASKING
 from adapters.streaming import Stream
 from adapters.summaries import line, of_call
 from orchestrator.agent import Event, OnEvent, Session, Text, Thinking, ToolCall, ToolResult
@@ -82,7 +83,9 @@ def _read_block(block: sdk.ContentBlock, *, of_agent: bool) -> Iterator[Event]:
         case sdk.ThinkingBlock() if block.thinking:
             yield Thinking(block.thinking)
         case sdk.ToolUseBlock() | sdk.ServerToolUseBlock():
-            yield ToolCall(block.id, block.name, of_call(block.input))
+            # Its questions are told as such.
+            words = "" if block.name == ASKING else of_call(block.input)
+            yield ToolCall(block.id, block.name, words)
         case sdk.ToolResultBlock():
             yield ToolResult(block.tool_use_id, not block.is_error, line(_plain(block.content)))
 

@@ -7,6 +7,9 @@ from adapters.opencode.client import Json
 from adapters.summaries import line, of_call
 from orchestrator.agent import Event, Thinking, ToolCall, ToolResult, Usage
 
+_ASKING = "question"
+"""The tool by which it asks people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -85,7 +88,8 @@ class Reader:
             return
         if call not in self.running and call not in self._done:
             self.running.add(call)
-            yield ToolCall(call, part["tool"], of_call(state["input"]))
+            words = "" if part["tool"] == _ASKING else of_call(state["input"])
+            yield ToolCall(call, part["tool"], words)
         if state["status"] in ("completed", "error") and call not in self._done:
             self.running.discard(call)
             self._done.add(call)

@@ -14,6 +14,7 @@ import structlog
 from orchestrator.errors import UserError
 from orchestrator.lifecycle import Lifecycle
 from orchestrator.projects import Approval, Project, Repo
+from orchestrator.runs import sandbox
 from orchestrator.runs.folder import RunFolder
 from orchestrator.runs.prompt import build_env
 from orchestrator.runs.recorder import retry_delay
@@ -155,7 +156,8 @@ class Finisher:
         self, project: Project, lease: Workspace, task: Task, message: str, *, unfinished: bool = False
     ) -> None:
         path = Path(lease.path)
-        with git.behind(await self._sandboxes.words(project, path, lease.branch)):
+        words = await self._sandboxes.words(project, path, lease.branch)
+        with git.behind(lambda: sandbox.unlinked(words)):
             await changes.commit_all(
                 path,
                 message=message,

@@ -255,7 +255,7 @@ def _as_text(event: Event) -> Text | None:
     if isinstance(event, Text):
         return Text(event.text.rstrip("\n") + ("\n" if event.verbatim else "\n\n"), event.verbatim)
     if isinstance(event, ToolCall):
-        return Text(f"🔧 {plain(f'{event.tool}: {event.summary}')}\n\n")
+        return Text(f"🔧 {plain(': '.join(filter(None, (event.tool, event.summary))))}\n\n")
     return None
 
 

@@ -100,7 +100,7 @@ def wrapper(
     words += _bound(words, "--bind", worktree) + _bound(words, "--ro-bind", worktree, ".git")
     words += _git(words, worktree, branch)
     words += _covers(words, unreadable)
-    return _unlinked((*words, "--chdir", within, "--"))
+    return unlinked((*words, "--chdir", within, "--"))
 
 
 def _host(network: bool) -> list[str]:
@@ -134,18 +134,20 @@ def opened(
         for name in _names(words, place)
         for word in ("--bind", str(source), str(name))
     ]
-    return _unlinked((*words[:at], *own, *_there(words, readable), *words[at:]))
+    return unlinked((*words[:at], *own, *_there(words, readable), *words[at:]))
 
 
-def _unlinked(words: tuple[str, ...]) -> tuple[str, ...]:
+def unlinked(words: tuple[str, ...]) -> tuple[str, ...]:
     """The same words, once no link is in their way in the folders that an agent finds in the place of others.
 
-    Bubblewrap makes what is missing on the way to a place, and follows links there, out of the sandbox, too.
+    Bubblewrap makes what is missing on the way to a place, and follows links there, out of the sandbox, too. Whoever
+    starts something behind words that something was started behind before asks for this again.
     """
     mounts = list(_mounts(words))
     others = [(source, there) for source, there in mounts if source not in (None, there)]
+    made = [there for source, there in mounts if source is None or source.exists()]
     for source, root in others:
-        for _, there in mounts:
+        for there in made:
             if there != root and there.is_relative_to(root):
                 beneath.unlink(str(source), str(there.relative_to(root)))
     return words
@@ -170,6 +172,7 @@ def within(
     With them a descriptor, which what is started must inherit: *env* stands on no command line, where all users of
     the host could read it. ValueError where *env* holds what none can.
     """
+    words = unlinked(tuple(words))
     more = [word for name, value in env.items() for word in ("--setenv", name, value)]
     if any("\0" in word for word in more):  # what follows would be a word of bubblewrap's own
         raise ValueError("embedded null byte")

@@ -77,7 +77,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts while another git is in the way."""
 _T = TypeVar("_T")
 
-_BEHIND: ContextVar[Sequence[str]] = ContextVar("behind", default=())
+_BEHIND: ContextVar[Callable[[], Sequence[str]]] = ContextVar("behind", default=tuple)
 
 
 class GitError(UserError):
@@ -123,8 +123,11 @@ def git_env(cwd: Path) -> dict[str, str]:
 
 
 @contextmanager
-def behind(words: Sequence[str]) -> Iterator[None]:
-    """Put *words* before every git within: the sandbox of a worktree, in which an agent may have laid traps for it."""
+def behind(words: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Put *words* before every git within: the sandbox of a worktree, in which an agent may have laid traps for it.
+
+    They are asked for before each: the one before may have sprung one.
+    """
     token = _BEHIND.set(words)
     try:
         yield
@@ -151,7 +154,7 @@ async def run_git(
         raise GitError(f"`git {args[0]}` cannot run in {folder}: there is no such folder")
     try:
         ended = await processes.run(
-            [*_BEHIND.get(), "git", *args],
+            [*_BEHIND.get()(), "git", *args],
             cwd=folder,
             env=git_env(folder) | dict(env or {}),
             timeout=timeout,

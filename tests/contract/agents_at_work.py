@@ -82,7 +82,7 @@ class Work:
         seen = self.session.seen()
         roots = shown(seen, root=None)
         posts = [post for root in roots for post in shown(seen, root=root["id"])]
-        return "\n".join(_words(post["wire"]) for post in posts)
+        return "\n".join(words(post["wire"]) for post in posts)
 
     async def until(self, condition: Callable[[Session], Any], seconds: float = 60.0) -> Any:
         return await self.session.until(condition, seconds)
@@ -194,6 +194,7 @@ async def at_work(
             yield work
 
 
-def _words(wire: dict[str, Any]) -> str:
+def words(wire: dict[str, Any]) -> str:
+    """What a message says, its files included."""
     files = "".join(str(file.get("content", "")) for file in wire.get("files", ()))
     return "\n".join((str(wire.get("text", "")), files))

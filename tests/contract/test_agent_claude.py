@@ -9,7 +9,7 @@ import pytest
 
 from tests.agents import brands
 from tests.contract.agents import AgentContract
-from tests.contract.agents_at_work import Kind, asks_claude, at_work, of_plan
+from tests.contract.agents_at_work import Kind, asks_claude, at_work, of_plan, words
 from tests.servers.models import script
 
 pytestmark = pytest.mark.claude
@@ -46,10 +46,13 @@ async def test_a_restart_with_eight_runs_streaming_loses_and_repeats_nothing(
             starts = re.findall(rf'(?<![n"])task-{number}says', told)
             assert len(starts) == 60, "none twice"
         seen = work.session.seen()
+        line = re.compile(r"^task-\d says \d", re.MULTILINE)
+        lines_of = [post for post in seen if post.get("root") and line.search(words(post["wire"]))]
         threads = [
-            [post["at"] for post in seen if post.get("root") == root]
-            for root in {post["root"] for post in seen if post.get("root")}
+            [post["at"] for post in lines_of if post["root"] == root]
+            for root in {post["root"] for post in lines_of}
         ]
+        assert len(threads) == 8
         usual = max(
             later - at for times in threads for at, later in pairwise(at for at in times if at < killed)
         )

@@ -222,7 +222,7 @@ async def test_its_questions_reach_a_person_and_the_answers_the_agent(
     run = drive(script({"tool": "question", "args": {"questions": asked}}, {"text": "done"}))
     await run.start()
     first = await run.told(Question)
-    assert [call.summary for call in run.all(ToolCall)] == [""], "it is not shown twice"
+    assert [call.summary for call in run.all(ToolCall)] == [""], "it is told as a question"
     assert first.text.startswith("Which colours?\n- red: warm\n- blue: cold\n")
     assert first.choices == ("red", "blue")
     await run.adapter.answer(first.request_id, "blue, red")

@@ -94,7 +94,7 @@ async def test_what_it_leaves_is_committed_in_the_sandbox(boxed: Boxed, trap: st
     commit = "git -c user.name=a -c user.email=a@localhost commit -qm x"
     values = {"commit": commit, "victim": str(victim), "store": str(boxed.store)}
     boxed.run("echo more > made; " + Template(_TRAPS[trap]).safe_substitute(values))
-    with behind(boxed.words), suppress(GitError):
+    with behind(lambda: boxed.words), suppress(GitError):
         await changes.commit_all(
             boxed.tree, message="m", task_id="t", author_name="a", author_email="a@localhost"
         )
@@ -116,12 +116,22 @@ def test_what_is_shown_is_made_behind_no_link(boxed: Boxed, tmp_path: Path, way:
     victim.mkdir()
     (boxed.home / "tool" / "etc").mkdir(parents=True)
     (boxed.home / "tool" / "etc" / "settings").write_text("shown")
-    boxed.run(f"ln -s {way.format(victim=victim, up='../' * 20)} ~/tool")
-    assert (boxed.own_home / "tool").is_symlink()
-    shown = sandbox.opened(boxed.words, readable=[boxed.home / "tool" / "etc" / "settings"])
-    done = subprocess.run([*shown, "cat", boxed.home / "tool/etc/settings"], capture_output=True, text=True)
+    lay = f"ln -s {way.format(victim=victim, up='../' * 20)} ~/tool"
+    read = ["cat", str(boxed.home / "tool/etc/settings")]
+    env = {"PATH": os.environ["PATH"], "HOME": str(boxed.home)}
+    subprocess.run([*boxed.words, "sh", "-c", f"ln -s x ~/.none; {lay}"], env=env, check=True)
+    shown = sandbox.opened(
+        boxed.words, readable=[boxed.home / "tool" / "etc" / "settings", boxed.home / ".none" / "x"]
+    )
+    done = subprocess.run([*shown, *read], env=env, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("shown", "")
+    # It can put one there again while it works, beside what is mounted.
+    subprocess.run([*shown, "sh", "-c", f"mv ~/tool ~/was; {lay}"], env=env, check=True)
+    with sandbox.within(shown, str(boxed.tree), {}) as (words, inherited):
+        again = subprocess.run([*words, *read], env=env, capture_output=True, text=True, pass_fds=[inherited])
+    assert (again.stdout, again.stderr) == ("shown", "")
     assert list(victim.iterdir()) == []
+    assert (boxed.own_home / ".none").is_symlink(), "nothing is shown there"
 
 
 def test_what_is_hidden_can_be_shown(boxed: Boxed) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bots.slack.frontend import SlackFrontend
-from bots.slack.session import Session
+from bots.slack.session import REQUEST_TIMEOUT, Session
 from bots.slack.streams import Streams
 from orchestrator.transport import Action, File, Later, Post, Refused, Target, Unknown
 from tests.contract.frontends import HOSTILE, Listener, started
@@ -389,8 +389,9 @@ async def test_who_no_longer_waits_for_an_answer_finds_what_was_done(teller: Tel
 
 async def test_a_slow_stop_does_not_keep_a_question(teller: Teller) -> None:
     await teller.progress("first")
-    teller.slack.server.fail(STOP, Slow(600))  # longer than a test may take
-    await teller.tell(Post(text="A question?"))
+    teller.slack.server.fail(STOP, Slow(600))
+    async with asyncio.timeout(REQUEST_TIMEOUT * 0.75):  # after that the stop is given up in any case
+        await teller.tell(Post(text="A question?"))
 
 
 async def test_a_life_after_finds_what_was_said_and_ends_what_was_left_open(slack: Slack) -> None:

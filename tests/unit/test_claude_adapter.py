@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("claude_agent_sdk", reason="needs the claude extra")
 
+from adapters.claude import adapter as adapter_module
 from adapters.claude import launching
 from adapters.claude.about import Options
 from adapters.claude.adapter import ClaudeAdapter
@@ -45,3 +46,17 @@ async def test_after_an_interrupt_that_failed_nothing_is_awaited() -> None:
     with pytest.raises(CannotSend, match="did not take it: no"):
         await asyncio.wait_for(adapter.send("x", SendMode.INTERRUPT), 60)
     assert not adapter._unread
+
+
+async def test_a_stop_waits_for_the_cli_no_longer_than_its_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+
+    async def end_marked(mark: str) -> None:
+        ended.set()
+
+    monkeypatch.setattr(adapter_module, "end_marked", end_marked)
+    adapter = ClaudeAdapter(0.01)
+    adapter._mark = "a run"
+    monkeypatch.setattr(adapter, "_close", ended.wait)
+    await asyncio.wait_for(adapter.stop(), 60)
+    assert ended.is_set()

@@ -121,7 +121,7 @@ async def test_several_answers_are_chosen_by_number_or_name(
     run = drive(script({"tool": "AskUserQuestion", "args": {"questions": [asked]}}, {"text": "done"}))
     await run.start()
     question = await run.told(Question)
-    assert [call.summary for call in run.all(ToolCall)] == [""], "it is not shown twice"
+    assert [call.summary for call in run.all(ToolCall)] == [""], "it is told as a question"
     assert question.choices == ("red", "blue", "green")
     assert question.text.startswith("Which colours?\n1. red\n2. blue\n3. green\n(Several may be chosen")
     await run.adapter.answer(question.request_id, said)

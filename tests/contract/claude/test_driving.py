@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,21 @@ async def test_words_that_an_interrupt_cuts_off_are_told_once(drive: NewDrive, s
 
 @pytest.mark.parametrize("state", ["request", "words", "tool", "question", "permission"])
 async def test_stop_needs_no_grace_in_any_state(
-    drive: NewDrive, server: ModelServer, gate: Gate, state: str
+    drive: NewDrive, server: ModelServer, gate: Gate, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forced: list[str] = []
+
+    def noting(name: str) -> Callable[[asyncio.subprocess.Process], None]:
+        real: Callable[[asyncio.subprocess.Process], None] = getattr(asyncio.subprocess.Process, name)
+
+        def note(process: asyncio.subprocess.Process) -> None:
+            forced.append(name)
+            real(process)
+
+        return note
+
+    for name in ("terminate", "kill"):
+        monkeypatch.setattr(asyncio.subprocess.Process, name, noting(name))
     asked = {"questions": [{"question": "Which?", "header": "h", "multiSelect": False, "options": CHOICES}]}
     forked = f"(setsid sh -c '(sleep 1000 &) ; sleep 1000' >/dev/null 2>&1 &); {gate.command}"
     steps: dict[str, Any] = {
@@ -202,6 +216,7 @@ async def test_stop_needs_no_grace_in_any_state(
     await (run.told(until[state]) if state in until else server.asked(prompt[:40]))
     await run.adapter.stop()
     assert await run.result() == Result(Outcome.STOPPED)
+    assert forced == [], "the CLI ends by itself"
     assert not run.processes()
 
 
