@@ -102,6 +102,28 @@ async def test_what_it_leaves_is_committed_in_the_sandbox(boxed: Boxed, trap: st
     assert git(boxed.store, "rev-parse", "main") == main
 
 
+async def test_a_trap_that_one_git_springs_is_not_laid_for_the_next(
+    boxed: Boxed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter of the agent's puts a link where the next sandbox is to show something."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (boxed.home / "tool").mkdir()
+    (boxed.home / "tool" / "settings").write_text("shown")
+    monkeypatch.setenv("HOME", str(boxed.home))
+    shown = sandbox.opened(boxed.words, readable=[boxed.home / "tool" / "settings"])
+    boxed.run("echo more > made; echo '* filter=trap' > .gitattributes")
+    lay = f"sh -c 'mv ~/tool ~/was$$; ln -s /oldroot{victim} ~/tool; cat'"
+    boxed.run(f'git config --file ~/.gitconfig filter.trap.clean "{lay}"')
+    with behind(lambda: sandbox.unlinked(shown)):
+        await changes.commit_all(
+            boxed.tree, message="m", task_id="t", author_name="a", author_email="a@localhost"
+        )
+    assert list(boxed.own_home.glob("was*")), "it was sprung"
+    assert git(boxed.store, "log", "-1", "--format=%s", "task/work") == "m\n"
+    assert list(victim.iterdir()) == []
+
+
 def test_its_home_is_the_projects_own(boxed: Boxed) -> None:
     boxed.run("echo x > ~/kept")
     assert boxed.run("cat ~/kept").stdout == "x\n"
